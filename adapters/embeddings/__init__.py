@@ -1,0 +1,1 @@
+"""Embedders: any OpenAI-compatible URL, or the offline local model."""

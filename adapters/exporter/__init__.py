@@ -1,0 +1,1 @@
+"""The process that Prometheus scrapes and probes ask."""

@@ -1,0 +1,1 @@
+"""The parser, in a sandboxed child process."""

@@ -1,0 +1,1 @@
+"""Redis or Valkey: the doorbell. It may be emptied at any moment."""

@@ -1,0 +1,233 @@
+"""Settings: read once into one frozen object. Nothing else in the project reads the environment."""
+
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from domain.errors import SettingsError
+
+SECRETS_DIR = Path("/run/secrets")
+
+DATABASE_SCHEMES = ("postgresql://", "postgres://", "sqlite:///")
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+BLOB_SCHEMES = ("file://", "s3://", "gs://", "az://", "memory://")
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Every knob of Headrace. Each description becomes a line of docs/configuration.md and .env.example."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_file=".env",
+        secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
+        extra="ignore",
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+    )
+
+    database_url: SecretStr = Field(
+        description="PostgreSQL with pgvector: the truth. `sqlite:///` serves `cleanup_stale_reservations` alone.",
+        examples=["postgresql://headrace:secret@localhost:5432/headrace"],
+    )
+    redis_url: SecretStr = Field(
+        description="Redis 7+ or Valkey: the doorbell. It may be emptied at any moment.",
+        examples=["redis://localhost:6379/0"],
+    )
+    blob_url: str = Field(
+        default="file://./.headrace/blobs",
+        description="Where uploaded bytes live: `file://`, `s3://`, `gs://` or `az://`.",
+        examples=["s3://my-bucket/headrace"],
+    )
+
+    embedding_provider: Literal["local", "openai"] = Field(
+        default="local",
+        description="`local`: the offline model inside the package. `openai`: any OpenAI-compatible URL.",
+        examples=["openai"],
+    )
+    embedding_model: str = Field(
+        default="",
+        description="Model name for the `openai` provider; empty means its default (`text-embedding-3-small`).",
+        examples=["text-embedding-3-small"],
+    )
+    embedding_dimensions: int = Field(
+        default=0,
+        ge=0,
+        le=4000,
+        description="Length of the vectors; 0 means the model's own (local: 256, text-embedding-3-small: 1536).",
+        examples=["512"],
+    )
+    openai_api_key: SecretStr | None = Field(
+        default=None, description="Key for the `openai` provider. Never logged.", examples=["sk-..."]
+    )
+    openai_base_url: str | None = Field(
+        default=None,
+        description="Base URL of an OpenAI-compatible server; empty means OpenAI's own.",
+        examples=["http://localhost:8080/v1"],
+    )
+    embedding_inputs_per_request: Positive = Field(
+        default=512, description="Most texts in one embedding request (OpenAI's limit: 2048).", examples=["100"]
+    )
+    embedding_tokens_per_request: Positive = Field(
+        default=250_000, description="Most tokens in one embedding request (OpenAI's limit: 300000).", examples=["8000"]
+    )
+    embedding_timeout_seconds: Positive = Field(
+        default=60, description="Deadline of one embedding request, connection and answer together.", examples=["30"]
+    )
+
+    reservation_ttl_seconds: Positive = Field(
+        default=600, description="Reserved tokens of a job that went silent are freed after this.", examples=["600"]
+    )
+    batch_size_jobs: Positive = Field(
+        default=50, description="Most jobs that the relay hands out in one step, per queue.", examples=["100"]
+    )
+    worker_processing_interval: Positive = Field(
+        default=5000,
+        description="Milliseconds after which the relay looks for due jobs even if nobody rang.",
+        examples=["1000"],
+    )
+    queue_name: str = Field(
+        default="headrace",
+        pattern=r"^[A-Za-z0-9_.-]{1,64}$",
+        description="Prefix of the hint lists in Redis, so that several deployments can share one server.",
+        examples=["headrace-staging"],
+    )
+    lease_seconds: Positive = Field(
+        default=20, description="A job whose worker went silent for this long is taken from it.", examples=["20"]
+    )
+    heartbeat_seconds: Positive = Field(
+        default=5, description="How often a worker renews its leases and looks for expired ones.", examples=["5"]
+    )
+    max_retries: int = Field(
+        default=5, ge=0, description="Retries of a job that ends in a transient or unknown error.", examples=["8"]
+    )
+    max_crashes: Positive = Field(
+        default=2, description="A job whose worker process died this often is failed.", examples=["2"]
+    )
+    database_pool_size: Positive = Field(
+        default=4, description="Most pooled connections per worker process; two more serve relay and leases.",
+        examples=["8"],
+    )
+
+    metrics_host: str = Field(default="127.0.0.1", description="Address the exporter listens on.", examples=["0.0.0.0"])
+    metrics_port: int = Field(
+        default=9191, ge=0, le=65535, description="Port of `/metrics`, `/healthz`, `/readyz`; 0 turns it off.",
+        examples=["9191"],
+    )
+    metrics_require_auth: bool = Field(
+        default=False, description="Ask for `Authorization: Bearer METRICS_TOKEN` on `/metrics`.", examples=["true"]
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None, description="The token `/metrics` asks for. Never logged.", examples=["a-long-random-string"]
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="`auto`: console on a terminal, JSON elsewhere.", examples=["json"]
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe level that is written.", examples=["DEBUG"]
+    )
+
+    document_max_bytes: Positive = Field(
+        default=200 * 1024 * 1024, description="Largest upload, in bytes.", examples=["52428800"]
+    )
+    document_max_pages: Positive = Field(
+        default=10_000, description="Most pages of one document.", examples=["2000"]
+    )
+    document_max_characters: Positive = Field(
+        default=100_000_000, description="Most characters of text in one document.", examples=["20000000"]
+    )
+    page_max_characters: Positive = Field(
+        default=2_000_000, description="Most characters of text on one page.", examples=["500000"]
+    )
+    parser_memory_bytes: Positive = Field(
+        default=1024 * 1024 * 1024, description="Address space of one parser process.", examples=["536870912"]
+    )
+    parser_cpu_seconds: Positive = Field(
+        default=300, description="CPU time of one parser process.", examples=["120"]
+    )
+    parser_wall_seconds: Positive = Field(
+        default=600, description="Wall-clock time of one parser process.", examples=["300"]
+    )
+    parser_page_seconds: Positive = Field(
+        default=30, description="Wall-clock time of one page.", examples=["10"]
+    )
+    parser_processes: Positive = Field(
+        default=2, description="Most parser processes at a time, per worker process.", examples=["4"]
+    )
+
+    chunk_tokens: int = Field(
+        default=400, ge=32, le=8000, description="Most tokens in one chunk.", examples=["200"]
+    )
+    chunk_overlap_tokens: int = Field(
+        default=0, ge=0, description="Tokens that neighbouring chunks share; must stay below CHUNK_TOKENS.",
+        examples=["40"],
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_scheme(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(DATABASE_SCHEMES):
+            raise ValueError(f"must start with one of {', '.join(DATABASE_SCHEMES)}")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(REDIS_SCHEMES):
+            raise ValueError(f"must start with one of {', '.join(REDIS_SCHEMES)}")
+        return value
+
+    @field_validator("blob_url")
+    @classmethod
+    def _blob_scheme(cls, value: str) -> str:
+        if not value.startswith(BLOB_SCHEMES):
+            raise ValueError(f"must start with one of {', '.join(BLOB_SCHEMES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.metrics_require_auth and self.metrics_token is None:
+            raise ValueError("METRICS_TOKEN is missing: METRICS_REQUIRE_AUTH asks for one")
+        if self.embedding_provider == "openai" and self.openai_api_key is None and self.openai_base_url is None:
+            raise ValueError("OPENAI_API_KEY is missing: EMBEDDING_PROVIDER is `openai` (or set OPENAI_BASE_URL)")
+        if self.chunk_overlap_tokens >= self.chunk_tokens:
+            raise ValueError("CHUNK_OVERLAP_TOKENS must be below CHUNK_TOKENS")
+        if self.heartbeat_seconds * 3 > self.lease_seconds:
+            raise ValueError("LEASE_SECONDS must be at least three times HEARTBEAT_SECONDS")
+        return self
+
+    @cached_property
+    def lease_ttl(self) -> timedelta:
+        """How long a lease lives without a heartbeat."""
+        return timedelta(seconds=self.lease_seconds)
+
+    @cached_property
+    def is_sqlite(self) -> bool:
+        """Whether the database is the SQLite file that serves reservations alone."""
+        return self.database_url.get_secret_value().startswith("sqlite:///")
+
+
+def load_settings() -> Settings:
+    """Read environment, `.env` and secrets files. Raises SettingsError that names every fault with an example."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    faults = [_explain_one(str(fault["loc"][0]) if fault["loc"] else "", fault["msg"]) for fault in error.errors()]
+    return "Headrace cannot start: " + ("; ".join(faults)) + ". See docs/configuration.md."
+
+
+def _explain_one(field: str, message: str) -> str:
+    reason = "is missing" if message == "Field required" else message.removeprefix("Value error, ")
+    if field not in Settings.model_fields:
+        return reason
+    example = (Settings.model_fields[field].examples or [""])[0]
+    return f"{field.upper()} {'' if reason == 'is missing' else 'is wrong: '}{reason}; example: {field.upper()}={example}"

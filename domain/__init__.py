@@ -1,0 +1,1 @@
+"""What the product means: documents, pages, chunks, jobs, tokens. No I/O happens here."""

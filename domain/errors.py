@@ -1,0 +1,93 @@
+"""Every way a job can go wrong, sorted by what happens next.
+
+`PermanentError` ends the job at once. `TransientError` is retried with backoff. `ParkedError` waits until a time
+without burning an attempt. `LeaseLostError` stops a stale attempt without any effect. Anything else is a bug: it is
+retried a few times with its traceback kept.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from enum import StrEnum
+
+
+class FailureCode(StrEnum):
+    """Why a job or a document failed: metric label, database column and API value."""
+
+    NOT_A_PDF = "not_a_pdf"
+    PDF_ENCRYPTED = "pdf_encrypted"
+    PDF_DAMAGED = "pdf_damaged"
+    PDF_NO_PAGES = "pdf_no_pages"
+    PDF_NO_TEXT = "pdf_no_text"
+    TOO_LARGE = "too_large"
+    PARSE_TIMEOUT = "parse_timeout"
+    PARSE_MEMORY = "parse_memory"
+    PARSER_CRASHED = "parser_crashed"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    EMBEDDING_REJECTED = "embedding_rejected"
+    EMBEDDING_UNAVAILABLE = "embedding_unavailable"
+    BLOB_MISSING = "blob_missing"
+    BLOB_UNAVAILABLE = "blob_unavailable"
+    DOCUMENT_MISSING = "document_missing"
+    WORKER_CRASHED = "worker_crashed"
+    EXPIRED = "expired"
+    UNKNOWN_JOB = "unknown_job"
+    CANCELLED = "cancelled"
+    DATABASE_UNAVAILABLE = "database_unavailable"
+    INTERNAL_ERROR = "internal_error"
+
+
+class HeadraceError(Exception):
+    """Root of every error that Headrace raises on purpose."""
+
+
+class PermanentError(HeadraceError):
+    """Retrying cannot help. The message is a sentence that tells a person what is wrong and what to do."""
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class TransientError(HeadraceError):
+    """Retrying may help: after `retry_after` when the other side named a time, else with exponential backoff."""
+
+    def __init__(self, code: FailureCode, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+class ParkedError(TransientError):
+    """The job must wait for `retry_after` through no fault of its own: a provider's 429, an empty budget."""
+
+    def __init__(self, code: FailureCode, message: str, *, retry_after: timedelta) -> None:
+        super().__init__(code, message, retry_after=retry_after)
+
+
+class LeaseLostError(HeadraceError):
+    """This attempt no longer owns its job: it was reaped, superseded or cancelled. Stop; nothing was written."""
+
+
+class JobCancelledError(LeaseLostError):
+    """Someone asked for this job to be cancelled; it stops at this safe point."""
+
+
+class UnknownJobError(HeadraceError, LookupError):
+    """No job is registered under this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"unknown job {name!r}; known jobs: {', '.join(sorted(known))}")
+
+
+class InvalidJobError(HeadraceError, ValueError):
+    """The parameters do not fit the job."""
+
+
+class SettingsError(HeadraceError):
+    """One or more settings are missing or wrong; the message names each, the fault and an example."""
+
+
+class SchemaError(HeadraceError):
+    """The database schema is not the one this version needs; the message says which command mends it."""
