@@ -110,13 +110,17 @@ class Settings(BaseSettings):
         default=2, description="A job whose worker process died this often is failed.", examples=["2"]
     )
     database_pool_size: Positive = Field(
-        default=4, description="Most pooled connections per worker process; two more serve relay and leases.",
+        default=4,
+        description="Most pooled connections per worker process; two more serve relay and leases.",
         examples=["8"],
     )
 
     metrics_host: str = Field(default="127.0.0.1", description="Address the exporter listens on.", examples=["0.0.0.0"])
     metrics_port: int = Field(
-        default=9191, ge=0, le=65535, description="Port of `/metrics`, `/healthz`, `/readyz`; 0 turns it off.",
+        default=9191,
+        ge=0,
+        le=65535,
+        description="Port of `/metrics`, `/healthz`, `/readyz`; 0 turns it off.",
         examples=["9191"],
     )
     metrics_require_auth: bool = Field(
@@ -135,9 +139,7 @@ class Settings(BaseSettings):
     document_max_bytes: Positive = Field(
         default=200 * 1024 * 1024, description="Largest upload, in bytes.", examples=["52428800"]
     )
-    document_max_pages: Positive = Field(
-        default=10_000, description="Most pages of one document.", examples=["2000"]
-    )
+    document_max_pages: Positive = Field(default=10_000, description="Most pages of one document.", examples=["2000"])
     document_max_characters: Positive = Field(
         default=100_000_000, description="Most characters of text in one document.", examples=["20000000"]
     )
@@ -147,24 +149,20 @@ class Settings(BaseSettings):
     parser_memory_bytes: Positive = Field(
         default=1024 * 1024 * 1024, description="Address space of one parser process.", examples=["536870912"]
     )
-    parser_cpu_seconds: Positive = Field(
-        default=300, description="CPU time of one parser process.", examples=["120"]
-    )
+    parser_cpu_seconds: Positive = Field(default=300, description="CPU time of one parser process.", examples=["120"])
     parser_wall_seconds: Positive = Field(
         default=600, description="Wall-clock time of one parser process.", examples=["300"]
     )
-    parser_page_seconds: Positive = Field(
-        default=30, description="Wall-clock time of one page.", examples=["10"]
-    )
+    parser_page_seconds: Positive = Field(default=30, description="Wall-clock time of one page.", examples=["10"])
     parser_processes: Positive = Field(
         default=2, description="Most parser processes at a time, per worker process.", examples=["4"]
     )
 
-    chunk_tokens: int = Field(
-        default=400, ge=32, le=8000, description="Most tokens in one chunk.", examples=["200"]
-    )
+    chunk_tokens: int = Field(default=400, ge=32, le=8000, description="Most tokens in one chunk.", examples=["200"])
     chunk_overlap_tokens: int = Field(
-        default=0, ge=0, description="Tokens that neighbouring chunks share; must stay below CHUNK_TOKENS.",
+        default=0,
+        ge=0,
+        description="Tokens that neighbouring chunks share; must stay below CHUNK_TOKENS.",
         examples=["40"],
     )
 
@@ -230,4 +228,6 @@ def _explain_one(field: str, message: str) -> str:
     if field not in Settings.model_fields:
         return reason
     example = (Settings.model_fields[field].examples or [""])[0]
-    return f"{field.upper()} {'' if reason == 'is missing' else 'is wrong: '}{reason}; example: {field.upper()}={example}"
+    return (
+        f"{field.upper()} {'' if reason == 'is missing' else 'is wrong: '}{reason}; example: {field.upper()}={example}"
+    )

@@ -3,13 +3,17 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 
-from domain.documents import PageBatch
+from domain.documents import Chunk, Document, Page, PageBatch
+from domain.jobs import Lease
+from domain.usage import Reservation
 
 Vectors = npt.NDArray[np.float32]
 
@@ -94,4 +98,183 @@ class BlobStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the blob; a missing one is fine."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PagesRead:
+    """What extraction has stored of a document. `characters` counts what is not blank."""
+
+    pages: int
+    characters: int
+    lost: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkText:
+    """A distinct text that has no vector yet."""
+
+    text_hash: bytes
+    text: str
+    token_count: int
+
+
+class Documents(Protocol):
+    """The documents table inside one transaction. Each verb is one of `domain.documents.TRANSITIONS`."""
+
+    def start_extraction(self, document_id: UUID, workspace_id: UUID, job_id: UUID) -> Document | None:
+        """Take the document for this job; None when it is gone, done, or another live job has it."""
+        ...
+
+    def finish_extraction(self, document: Document, *, next_job_id: UUID, warning: str | None) -> None:
+        """Hand the document to the job that indexes it."""
+        ...
+
+    def start_indexing(self, document_id: UUID, workspace_id: UUID, job_id: UUID) -> Document | None:
+        """Take the document for this job; None when it is gone, done, or another live job has it."""
+        ...
+
+    def record_chunks(self, document: Document, *, chunks: int, embedded: int, tokens: int) -> None:
+        """Note the progress of indexing; `tokens` is added to what the generation has cost."""
+        ...
+
+    def publish(self, document: Document) -> bool:
+        """Let readers see the target generation; False when this job may no longer do so."""
+        ...
+
+
+class Intake(Protocol):
+    """The documents table as uploads see it, inside one transaction."""
+
+    def find_by_content(self, workspace_id: UUID, content_sha256: bytes) -> Document | None:
+        """Find the live document with these bytes; a second upload of them waits until this transaction ends."""
+        ...
+
+    def add(self, document: Document) -> None:
+        """Insert an uploaded document. Raises InvalidJobError when the workspace does not exist."""
+        ...
+
+    def reindex(self, document_id: UUID, workspace_id: UUID, job_id: UUID) -> bool:
+        """Start over with a new generation; False when the document is in flight or gone."""
+        ...
+
+    def delete(self, document_id: UUID, workspace_id: UUID) -> str | None:
+        """Remove pages, chunks and vectors, stop its job, leave a tombstone; return the blob key, None if unknown."""
+        ...
+
+    def adopt_stranded(self, *, age: timedelta, limit: int) -> Sequence[UUID]:
+        """Give documents that no unfinished job will move on a new extraction job; return the documents."""
+        ...
+
+
+class Pages(Protocol):
+    """The pages of a document's target generation inside one transaction."""
+
+    def count(self, document: Document) -> int:
+        """Count the pages stored so far; the first missing one follows them."""
+        ...
+
+    def add(self, document: Document, batch: PageBatch) -> None:
+        """Store consecutive pages and the progress they mean."""
+        ...
+
+    def summarise(self, document: Document) -> PagesRead:
+        """Sum up what is stored."""
+        ...
+
+    def read(self, document: Document, *, after: int, limit: int) -> list[Page]:
+        """Return at most `limit` pages behind page `after`, in order."""
+        ...
+
+
+class Chunks(Protocol):
+    """The chunks and vectors of a document's target generation inside one transaction."""
+
+    def replace(self, document: Document, chunks: Iterable[Chunk]) -> int:
+        """Store all chunks of the generation, instead of what was there; return how many."""
+        ...
+
+    def missing(self, document: Document, model: str) -> list[ChunkText]:
+        """Return the distinct texts that have no vector of this model in the workspace, in reading order."""
+        ...
+
+    def embed(self, document: Document, model: str, texts: Sequence[ChunkText], vectors: Vectors) -> None:
+        """Store vectors, shape (texts, dimensions); ones that the workspace has already are left alone."""
+        ...
+
+    def count_embedded(self, document: Document, model: str) -> tuple[int, int]:
+        """Return the number of chunks, and of those that have their vector."""
+        ...
+
+    def delete_others(self, document: Document) -> None:
+        """Remove pages and chunks of other generations, and vectors that no chunk needs any more."""
+        ...
+
+
+class Usage(Protocol):
+    """Token budgets inside one transaction."""
+
+    def reserve(self, document: Document, tokens: int) -> None:
+        """Set tokens aside for the document's job.
+
+        Raises ParkedError until midnight UTC when today's budget is used up, PermanentError (budget_exceeded) when
+        the document alone needs more than a whole day's budget.
+        """
+        ...
+
+    def settle(self, document: Document, *, reserved: int, spent: int) -> None:
+        """Book spent tokens and give back what had been reserved for them."""
+        ...
+
+    def count_document(self, document: Document) -> None:
+        """Book the pages and chunks of a document that became ready."""
+        ...
+
+
+class Jobs(Protocol):
+    """The ledger inside one transaction."""
+
+    def enqueue(self, name: str, document_id: UUID, workspace_id: UUID, *, job_id: UUID | None = None) -> UUID:
+        """Put in a job for a document; it exists exactly if this transaction commits. Return its id."""
+        ...
+
+    def finish(self) -> None:
+        """End the attempt that holds this transaction's lease: its effect and its end commit together."""
+        ...
+
+
+class Unit(Protocol):
+    """One short transaction over every aggregate."""
+
+    @property
+    def documents(self) -> Documents: ...  # noqa: D102
+    @property
+    def intake(self) -> Intake: ...  # noqa: D102
+    @property
+    def pages(self) -> Pages: ...  # noqa: D102
+    @property
+    def chunks(self) -> Chunks: ...  # noqa: D102
+    @property
+    def usage(self) -> Usage: ...  # noqa: D102
+    @property
+    def jobs(self) -> Jobs: ...  # noqa: D102
+
+
+class Transactions(Protocol):
+    """Opens units of work."""
+
+    def __call__(self, lease: Lease | None = None) -> AbstractContextManager[Unit]:
+        """Open a transaction: commit on a clean exit, roll back on an error. Never hold one across slow I/O.
+
+        With a lease, nothing can take the job away until the transaction ends, and entering raises LeaseLostError
+        when somebody already did, JobCancelledError when the job was asked to stop.
+        """
+        ...
+
+
+class Reservations(Protocol):
+    """The reservations table, on its own."""
+
+    def free_stale(self, limit: int) -> list[Reservation]:
+        """Free at most `limit` reservations that expired or whose job has ended; return them."""
         ...

@@ -1,0 +1,42 @@
+"""The entry point of `dramatiq actors` and `periodiq actors`: builds the broker, then imports the actor modules.
+
+Building connects to nothing. A missing or wrong setting stops the start here, with its name.
+"""
+
+import sys
+
+import dramatiq
+
+from actors.broker import make_broker
+from adapters.bootstrap import WorkerRuntime
+from adapters.settings import load_settings
+from domain.errors import SettingsError
+
+#: sysexits(3) EX_CONFIG: a restart does not help.
+EXIT_CONFIGURATION = 78
+
+try:
+    settings = load_settings()
+except SettingsError as error:
+    sys.stderr.write(f"{error}\n")
+    sys.exit(EXIT_CONFIGURATION)
+
+broker, lifecycle = make_broker(settings)
+dramatiq.set_broker(broker)
+
+
+def runtime() -> WorkerRuntime:
+    """Return the bound use cases of this worker process. Raises RuntimeError outside of one."""
+    return lifecycle.current
+
+
+from actors.documents import extract_document, index_document  # noqa: E402 - actors need the broker
+from actors.housekeeping import cleanup_stale_reservations, sweep_documents  # noqa: E402
+
+__all__ = [
+    "broker",
+    "cleanup_stale_reservations",
+    "extract_document",
+    "index_document",
+    "sweep_documents",
+]

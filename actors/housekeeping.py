@@ -1,0 +1,27 @@
+"""Sweepers, started by `periodiq actors` every minute. Running one twice, or late, does no harm."""
+
+from functools import partial
+
+import structlog
+from periodiq import cron
+
+import actors
+from actors.stage import stage
+
+log = structlog.get_logger(__name__)
+
+every_minute = partial(stage, periodic=cron("* * * * *"), max_retries=0)
+
+
+@every_minute
+def cleanup_stale_reservations() -> None:
+    """Free tokens that a silent job reserved."""
+    freed = actors.runtime().cleanup_stale_reservations()
+    log.info("reservations_freed", count=len(freed), tokens=sum(each.tokens for each in freed))
+
+
+@every_minute
+def sweep_documents() -> None:
+    """Give documents whose job vanished a new one."""
+    adopted = actors.runtime().sweep_documents()
+    log.info("documents_adopted", count=len(adopted))

@@ -1,0 +1,162 @@
+"""The composition root: the only place that builds adapters and binds use cases to them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+from adapters.blobs.store import ObstoreBlobStore
+from adapters.embeddings.provider import make_embedder
+from adapters.pdf.reader import SandboxedPageReader
+from adapters.postgres.dispatch import PostgresDispatch
+from adapters.postgres.leases import PostgresLeases
+from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.migrate import check_schema
+from adapters.postgres.pool import LazyPool, connect
+from adapters.postgres.transactions import PostgresTransactions
+from adapters.postgres.usage import PostgresReservations
+from adapters.redis.hints import Hints
+from adapters.settings import Settings
+from adapters.sqlite.reservations import SqliteReservations
+from domain.chunking import Chunker
+from domain.errors import SettingsError
+from domain.extraction import ExtractionReport, extract_document
+from domain.housekeeping import cleanup_stale_reservations, sweep_documents
+from domain.indexing import IndexingReport, index_document
+from domain.intake import Receipt, delete_document, receive_document, reindex_document
+from domain.ledger import DispatchTable, LeaseTable
+from domain.ports import BlobStore, Embedder, PageReader, Reservations, Transactions
+from domain.usage import Reservation
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRuntime:
+    """What actors may do: use cases, bound to their ports."""
+
+    extract_document: Callable[..., ExtractionReport]
+    index_document: Callable[..., IndexingReport]
+    cleanup_stale_reservations: Callable[[], list[Reservation]]
+    sweep_documents: Callable[[], Sequence[UUID]]
+    embedding_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerRuntime:
+    """What callers may do: an API process, the command line."""
+
+    receive_document: Callable[..., Receipt]
+    reindex_document: Callable[..., UUID | None]
+    delete_document: Callable[..., bool]
+    pool: LazyPool
+    ledger: PostgresLedger
+
+
+def make_pool(settings: Settings) -> LazyPool:
+    """Build the process's pool; it connects on first use."""
+    return LazyPool(settings.database_url.get_secret_value(), size=settings.database_pool_size)
+
+
+def make_hints(settings: Settings) -> Hints:
+    """Build the doorbell; it connects on first use."""
+    return Hints(settings.redis_url.get_secret_value(), prefix=settings.queue_name)
+
+
+def make_ledger(pool: LazyPool) -> PostgresLedger:
+    """Build the ledger over a pool."""
+    return PostgresLedger(pool)
+
+
+def make_blobs(settings: Settings) -> BlobStore:
+    """Build the blob store."""
+    return ObstoreBlobStore(settings.blob_url)
+
+
+def make_transactions(settings: Settings, pool: LazyPool) -> Transactions:
+    """Build the opener of units of work."""
+    return PostgresTransactions(pool, reservation_ttl=timedelta(seconds=settings.reservation_ttl_seconds))
+
+
+def make_reservations(settings: Settings, pool: LazyPool) -> Reservations:
+    """Build the reservations table, in Postgres or in the SQLite file that DATABASE_URL names."""
+    if settings.is_sqlite:
+        return SqliteReservations(settings.database_url.get_secret_value())
+    return PostgresReservations(pool)
+
+
+def make_reader(settings: Settings) -> PageReader:
+    """Build the sandboxed parser."""
+    return SandboxedPageReader(
+        parser_memory_bytes=settings.parser_memory_bytes,
+        parser_cpu_seconds=settings.parser_cpu_seconds,
+        parser_wall_seconds=settings.parser_wall_seconds,
+        parser_page_seconds=settings.parser_page_seconds,
+        parser_processes=settings.parser_processes,
+        document_max_pages=settings.document_max_pages,
+        document_max_characters=settings.document_max_characters,
+        page_max_characters=settings.page_max_characters,
+    )
+
+
+@contextmanager
+def open_leases(settings: Settings) -> Iterator[LeaseTable]:
+    """Open the leases over a connection of their own."""
+    with closing(connect(settings.database_url.get_secret_value())) as connection:
+        yield PostgresLeases(connection, ttl=settings.lease_ttl, max_crashes=settings.max_crashes)
+
+
+@contextmanager
+def open_dispatch(settings: Settings) -> Iterator[DispatchTable]:
+    """Open the relay's side of the ledger over a connection of its own."""
+    with closing(connect(settings.database_url.get_secret_value())) as connection:
+        yield PostgresDispatch(connection)
+
+
+@contextmanager
+def open_worker_runtime(settings: Settings, pool: LazyPool) -> Iterator[WorkerRuntime]:
+    """Check the schema, open the pool, bind the use cases. Raises SchemaError, SettingsError, TransientError."""
+    if settings.is_sqlite:
+        raise SettingsError(
+            "DATABASE_URL names a SQLite file, which serves reservations alone; workers need PostgreSQL"
+        )
+    try:
+        with pool.connection() as connection:
+            check_schema(connection)
+        yield bind_worker(settings, pool, make_embedder(settings))
+    finally:
+        pool.close()
+
+
+def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder) -> WorkerRuntime:
+    """Bind the workers' use cases to their ports."""
+    transactions = make_transactions(settings, pool)
+    return WorkerRuntime(
+        extract_document=partial(
+            extract_document, transactions=transactions, blobs=make_blobs(settings), reader=make_reader(settings)
+        ),
+        index_document=partial(
+            index_document,
+            transactions=transactions,
+            chunker=Chunker(settings.chunk_tokens, settings.chunk_overlap_tokens),
+            embedder=embedder,
+        ),
+        cleanup_stale_reservations=partial(cleanup_stale_reservations, reservations=make_reservations(settings, pool)),
+        sweep_documents=partial(sweep_documents, transactions=transactions),
+        embedding_model=embedder.model,
+    )
+
+
+def make_producer(settings: Settings, pool: LazyPool | None = None) -> ProducerRuntime:
+    """Bind the callers' use cases to their ports; nothing connects before it is used."""
+    pool = pool or make_pool(settings)
+    transactions, blobs = make_transactions(settings, pool), make_blobs(settings)
+    return ProducerRuntime(
+        receive_document=partial(
+            receive_document, transactions=transactions, blobs=blobs, max_bytes=settings.document_max_bytes
+        ),
+        reindex_document=partial(reindex_document, transactions=transactions),
+        delete_document=partial(delete_document, transactions=transactions, blobs=blobs),
+        pool=pool,
+        ledger=make_ledger(pool),
+    )

@@ -1,0 +1,55 @@
+"""Keep one exporter process running beside the workers of a master, whoever of them dies."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+from adapters.exporter.folder import is_locked
+
+CHECK_SECONDS = 2.0
+#: Waited after an exporter ended at once, as it does when its port is taken.
+BACKOFF_SECONDS = 30.0
+
+
+@contextmanager
+def keep_exporter(folder: Path, *, is_wanted: bool) -> Iterator[None]:
+    """Start the exporter unless another worker did, and again whenever it is gone.
+
+    The exporter is no child to wait for: it outlives the worker that started it and ends with the master, so that
+    `/metrics` answers during a drain.
+    """
+    stop = Event()
+    if not is_wanted:
+        stop.set()
+    thread = Thread(target=_keep, args=(folder, os.getppid(), stop), name="exporter-keeper", daemon=True)
+    thread.start()
+    yield
+    stop.set()
+
+
+def _keep(folder: Path, master_pid: int, stop: Event) -> None:
+    while not stop.is_set():
+        if is_locked(folder):
+            stop.wait(CHECK_SECONDS)
+        else:
+            process = _start(folder, master_pid)
+            code = _wait(process, stop)
+            stop.wait(BACKOFF_SECONDS if code else CHECK_SECONDS)
+
+
+def _start(folder: Path, master_pid: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "adapters.exporter", "--folder", str(folder), "--master-pid", str(master_pid)]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def _wait(process: subprocess.Popen[bytes], stop: Event) -> int | None:
+    """Return the exit code; None when this worker stops first, or a signal killed the exporter."""
+    while not stop.wait(CHECK_SECONDS / 4):
+        code = process.poll()
+        if code is not None:
+            return code if code > 0 else None
+    return None

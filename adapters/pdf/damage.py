@@ -1,0 +1,156 @@
+"""Finds pages that lost text although the parser raised nothing.
+
+A truncated file opens after a repair, and pages whose streams or fonts were cut off read as empty or as gibberish. So
+once MuPDF repaired a file or stumbled over a compressed stream, every object that a page needs for its text must be
+there and whole. A healthy file never gets this far: its pages cost nothing extra.
+"""
+
+# PyMuPDF ships a py.typed marker, but its methods carry no types.
+# mypy: allow-untyped-calls
+
+import os
+import re
+import zlib
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, BinaryIO
+
+import pymupdf
+from pymupdf import mupdf
+
+_SUSPICIOUS = re.compile(r"zlib|flate|premature end|not a stream", re.IGNORECASE)
+_OBJECT_START = re.compile(rb"(?<!\d)(\d{1,10})\s+\d{1,5}\s+obj\b")
+_PIECE_BYTES = 1 << 16
+_ZLIB_HEADER_BYTES = 2
+_ZLIB_CHECKSUM_BYTES = 4
+
+
+class DamageFinder:
+    """Knows which objects of one document are missing or cut; remembers its verdict on each."""
+
+    def __init__(self, document: pymupdf.Document, file: BinaryIO) -> None:
+        self._document = document
+        self._file = file
+        self._suspicious = False
+        self._cut: int | None = None
+        self._verdicts: dict[int, bool] = {}
+
+    def lost_text(self, page: pymupdf.Page, warnings: str) -> bool:
+        """Tell whether something that this page's text needs is missing; `warnings` are those of reading it."""
+        if not self._suspicious and (self._document.is_repaired or _SUSPICIOUS.search(warnings)):
+            self._suspicious = True
+            self._cut = find_cut_object(self._file)
+        return self._suspicious and not self._is_whole_page(page)
+
+    def _is_whole_page(self, page: pymupdf.Page) -> bool:
+        node = mupdf.pdf_load_object(mupdf.pdf_document_from_fz_document(self._document.this), page.xref)
+        resources = mupdf.pdf_dict_gets_inheritable(node, "Resources")
+        return (
+            mupdf.pdf_is_dict(node)
+            and self._are_whole_contents(mupdf.pdf_dict_gets(node, "Contents"))
+            and self._are_whole_resources(resources)
+        )
+
+    def _are_whole_contents(self, contents: Any) -> bool:
+        """Judge one stream or an array of them; a page that names none is blank, not lost."""
+        streams = _children(contents) if mupdf.pdf_is_array(contents) else [contents]
+        return self._is_there(contents) and all(self._once(stream, self._is_genuine_stream) for stream in streams)
+
+    def _are_whole_resources(self, resources: Any) -> bool:
+        """Judge fonts and whatever may draw text; colours, patterns and states carry none."""
+        drawings = mupdf.pdf_dict_gets(resources, "XObject")
+        return (
+            self._is_there(resources)
+            and self._is_whole(mupdf.pdf_dict_gets(resources, "Font"))
+            and self._is_there(drawings)
+            and all(self._once(drawing, self._is_whole_drawing) for drawing in _children(drawings))
+        )
+
+    def _is_whole_drawing(self, drawing: Any) -> bool:
+        """Judge a form by its stream and what that draws with; images carry no text."""
+        if mupdf.pdf_to_name(mupdf.pdf_dict_gets(drawing, "Subtype")) == "Image":
+            return True
+        return self._is_genuine_stream(drawing) and self._are_whole_resources(mupdf.pdf_dict_gets(drawing, "Resources"))
+
+    def _is_whole(self, thing: Any) -> bool:
+        """Judge an object and everything it refers to."""
+        return self._once(thing, self._are_whole_children)
+
+    def _are_whole_children(self, thing: Any) -> bool:
+        return self._deflated(thing) is not Deflated.BROKEN and all(self._is_whole(child) for child in _children(thing))
+
+    def _once(self, thing: Any, verdict: Callable[[Any], bool]) -> bool:
+        """Ask once per object. It counts as whole while it is being judged, so that cycles end."""
+        number = mupdf.pdf_to_num(thing)
+        if number == 0:
+            return verdict(thing)
+        if number not in self._verdicts:
+            self._verdicts[number] = True
+            self._verdicts[number] = self._is_there(thing) and verdict(thing)
+        return self._verdicts[number]
+
+    def _is_there(self, thing: Any) -> bool:
+        """Tell whether a reference leads somewhere; what the end of the file cut off is not there."""
+        return not mupdf.pdf_is_indirect(thing) or not (
+            mupdf.pdf_is_null(thing) or mupdf.pdf_to_num(thing) == self._cut
+        )
+
+    def _is_genuine_stream(self, stream: Any) -> bool:
+        """Tell whether operators that draw text are what was written: here a wrong checksum means wrong words."""
+        return self._deflated(stream) is Deflated.WHOLE
+
+    def _deflated(self, thing: Any) -> "Deflated":
+        """Inspect a deflated stream; other filters, and things that are no streams, are trusted."""
+        if not mupdf.pdf_is_stream(thing):
+            return Deflated.WHOLE
+        filters = mupdf.pdf_dict_gets(thing, "Filter")
+        first = mupdf.pdf_array_get(filters, 0) if mupdf.pdf_is_array(filters) else filters
+        if mupdf.pdf_to_name(first) not in ("FlateDecode", "Fl"):
+            return Deflated.WHOLE
+        return inspect_deflated(self._document.xref_stream_raw(mupdf.pdf_to_num(thing)))
+
+
+class Deflated(Enum):
+    """What compressed data is good for. `CHANGED`: it ends well, but its checksum belongs to other data."""
+
+    WHOLE = "whole"
+    CHANGED = "changed"
+    BROKEN = "broken"
+
+
+def inspect_deflated(content: bytes) -> Deflated:
+    """Inflate a zlib stream piece by piece, so that a bomb costs time only. A missing checksum, or no data, is fine."""
+    inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    rest, checksum = content[_ZLIB_HEADER_BYTES:], 1
+    try:
+        while rest and not inflate.eof:
+            checksum = zlib.adler32(inflate.decompress(rest, _PIECE_BYTES), checksum)
+            rest = inflate.unconsumed_tail
+    except zlib.error:
+        return Deflated.BROKEN
+    if content and not inflate.eof:
+        return Deflated.BROKEN
+    expected = inflate.unused_data[:_ZLIB_CHECKSUM_BYTES]
+    complete = len(expected) == _ZLIB_CHECKSUM_BYTES
+    return Deflated.CHANGED if complete and int.from_bytes(expected) != checksum else Deflated.WHOLE
+
+
+def find_cut_object(stream: BinaryIO) -> int | None:
+    """Return the number of the object that begins behind the last complete one: the end of the file cut it off."""
+    position = stream.seek(0, os.SEEK_END)
+    while position > 0:
+        position = max(position - _PIECE_BYTES, 0)
+        stream.seek(position)
+        piece = stream.read(_PIECE_BYTES + len(b"endstream"))
+        end = max(piece.rfind(b"endobj"), piece.rfind(b"endstream"))
+        if end >= 0:
+            stream.seek(position + end)
+            start = _OBJECT_START.search(stream.read(_PIECE_BYTES))
+            return int(start[1]) if start else None
+    return None
+
+
+def _children(thing: Any) -> list[Any]:
+    if mupdf.pdf_is_array(thing):
+        return [mupdf.pdf_array_get(thing, index) for index in range(mupdf.pdf_array_len(thing))]
+    return [mupdf.pdf_dict_get_val(thing, index) for index in range(mupdf.pdf_dict_len(thing))]

@@ -1,0 +1,81 @@
+"""The chunks of a document's target generation, and the vectors of their texts."""
+
+from collections.abc import Iterable, Sequence
+
+from pgvector import HalfVector
+
+from adapters.postgres.pool import Connection
+from adapters.postgres.sql import load_queries
+from domain.documents import Chunk, Document
+from domain.ports import ChunkText, Vectors
+
+_CHUNKS = load_queries("chunks")
+_PAGES = load_queries("pages")
+
+_COPY_TYPES = ["uuid", "int4", "int4", "uuid", "text", "bytea", "int4", "int4", "int4", "int4", "int4"]
+
+
+class PostgresChunks:
+    """See domain.ports.Chunks."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def replace(self, document: Document, chunks: Iterable[Chunk]) -> int:
+        """See the port."""
+        self._connection.execute(_CHUNKS["delete_generation"], _key(document))
+        count = 0
+        with self._connection.cursor() as cursor, cursor.copy(_CHUNKS["copy"]) as copy:
+            copy.set_types(_COPY_TYPES)
+            for count, chunk in enumerate(chunks, start=1):
+                copy.write_row(_row(document, chunk))
+        return count
+
+    def missing(self, document: Document, model: str) -> list[ChunkText]:
+        """See the port."""
+        rows = self._connection.execute(_CHUNKS["missing"], _key(document, model))
+        return [ChunkText(*row) for row in rows]
+
+    def embed(self, document: Document, model: str, texts: Sequence[ChunkText], vectors: Vectors) -> None:
+        """See the port."""
+        self._connection.execute(_CHUNKS["create_staging"])
+        with self._connection.cursor() as cursor, cursor.copy(_CHUNKS["copy_staging"]) as copy:
+            copy.set_types(["bytea", "halfvec"])
+            for text, vector in zip(texts, vectors, strict=True):
+                copy.write_row((text.text_hash, HalfVector(vector)))
+        self._connection.execute(_CHUNKS["publish_staging"], _key(document, model))
+
+    def count_embedded(self, document: Document, model: str) -> tuple[int, int]:
+        """See the port."""
+        row = self._connection.execute(_CHUNKS["count_embedded"], _key(document, model)).fetchone()
+        return (int(row[0]), int(row[1])) if row else (0, 0)
+
+    def delete_others(self, document: Document) -> None:
+        """See the port."""
+        self._connection.execute(_PAGES["delete_others"], _key(document))
+        self._connection.execute(_CHUNKS["delete_others"], _key(document))
+
+
+def _key(document: Document, model: str | None = None) -> dict[str, object]:
+    return {
+        "document_id": document.id,
+        "generation": document.target_generation,
+        "workspace_id": document.workspace_id,
+        "model": model,
+    }
+
+
+def _row(document: Document, chunk: Chunk) -> tuple[object, ...]:
+    return (
+        document.id,
+        document.target_generation,
+        chunk.ordinal,
+        document.workspace_id,
+        chunk.text,
+        chunk.text_hash,
+        chunk.page_from,
+        chunk.page_to,
+        chunk.char_start,
+        chunk.char_end,
+        chunk.token_count,
+    )

@@ -1,0 +1,106 @@
+"""The documents table: what jobs do with it, and what uploads do."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+from adapters.postgres.jobs import enqueue_document_job
+from adapters.postgres.pool import Connection
+from adapters.postgres.sql import load_queries
+from domain.documents import Document, DocumentState
+from domain.errors import InvalidJobError
+
+_DOCUMENTS = load_queries("documents")
+_PAGES = load_queries("pages")
+_CHUNKS = load_queries("chunks")
+_JOBS = load_queries("jobs")
+
+
+class PostgresDocuments:
+    """See domain.ports.Documents."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def start_extraction(self, document_id: UUID, workspace_id: UUID, job_id: UUID) -> Document | None:
+        """See the port."""
+        params = {"id": document_id, "workspace_id": workspace_id, "job_id": job_id}
+        return fetch_document(self._connection, "start_extraction", params)
+
+    def finish_extraction(self, document: Document, *, next_job_id: UUID, warning: str | None) -> None:
+        """See the port."""
+        params = {"id": document.id, "job_id": document.job_id, "next_job_id": next_job_id, "warning": warning}
+        self._connection.execute(_DOCUMENTS["finish_extraction"], params)
+
+    def start_indexing(self, document_id: UUID, workspace_id: UUID, job_id: UUID) -> Document | None:
+        """See the port."""
+        params = {"id": document_id, "workspace_id": workspace_id, "job_id": job_id}
+        return fetch_document(self._connection, "start_indexing", params)
+
+    def record_chunks(self, document: Document, *, chunks: int, embedded: int, tokens: int) -> None:
+        """See the port."""
+        params = {"id": document.id, "chunk_count": chunks, "chunks_done": embedded, "tokens": tokens}
+        self._connection.execute(_DOCUMENTS["record_chunks"], params)
+
+    def publish(self, document: Document) -> bool:
+        """See the port."""
+        params = {"id": document.id, "job_id": document.job_id}
+        return bool(self._connection.execute(_DOCUMENTS["publish"], params).rowcount)
+
+
+class PostgresIntake:
+    """See domain.ports.Intake."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find_by_content(self, workspace_id: UUID, content_sha256: bytes) -> Document | None:
+        """See the port."""
+        params = {"workspace_id": workspace_id, "content_sha256": content_sha256}
+        self._connection.execute(_DOCUMENTS["lock_content"], params)
+        return fetch_document(self._connection, "find_by_content", params)
+
+    def add(self, document: Document) -> None:
+        """See the port."""
+        try:
+            self._connection.execute(_DOCUMENTS["insert_document"], asdict(document))
+        except psycopg.errors.ForeignKeyViolation:
+            raise InvalidJobError(f"there is no workspace {document.workspace_id}") from None
+
+    def reindex(self, document_id: UUID, workspace_id: UUID, job_id: UUID) -> bool:
+        """See the port."""
+        params = {"id": document_id, "workspace_id": workspace_id, "job_id": job_id}
+        return bool(self._connection.execute(_DOCUMENTS["reindex"], params).rowcount)
+
+    def delete(self, document_id: UUID, workspace_id: UUID) -> str | None:
+        """See the port. The running attempt learns of it at its next fence, before it can write another row."""
+        self._connection.execute(_JOBS["stop_jobs_of_document"], {"document_id": document_id})
+        row = self._connection.execute(
+            _DOCUMENTS["delete"], {"id": document_id, "workspace_id": workspace_id}
+        ).fetchone()
+        if row is None:
+            return None
+        every_generation = {"document_id": document_id, "generation": 0}
+        self._connection.execute(_PAGES["delete_others"], every_generation)
+        self._connection.execute(_CHUNKS["delete_others"], every_generation)
+        return str(row[0])
+
+    def adopt_stranded(self, *, age: timedelta, limit: int) -> Sequence[UUID]:
+        """See the port."""
+        rows = self._connection.execute(_DOCUMENTS["find_stranded"], {"age": age, "limit": limit}).fetchall()
+        for document_id, workspace_id in rows:
+            job_id = enqueue_document_job(self._connection, "extract_document", document_id, workspace_id)
+            self._connection.execute(_DOCUMENTS["adopt"], {"id": document_id, "job_id": job_id})
+        return [row[0] for row in rows]
+
+
+def fetch_document(connection: Connection, query: str, params: dict[str, Any]) -> Document | None:
+    """Run a query of documents.sql that returns one document or none."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(_DOCUMENTS[query], params).fetchone()
+    return Document(**row | {"state": DocumentState(row["state"])}) if row else None

@@ -1,0 +1,49 @@
+-- name: delete_generation
+-- Remove the chunks of one generation, before it is built anew.
+DELETE FROM chunks WHERE document_id = %(document_id)s AND generation = %(generation)s
+
+-- name: copy
+-- Stream chunks in.
+COPY chunks (document_id, generation, ordinal, workspace_id, text, text_hash, page_from, page_to, char_start, char_end,
+             token_count) FROM STDIN (FORMAT BINARY)
+
+-- name: missing
+-- Return each distinct text of a generation that has no vector yet, in reading order.
+SELECT DISTINCT ON (first_ordinal, c.text_hash) c.text_hash, c.text, c.token_count
+FROM (SELECT text_hash, text, token_count, min(ordinal) OVER (PARTITION BY text_hash) AS first_ordinal
+      FROM chunks WHERE document_id = %(document_id)s AND generation = %(generation)s) c
+WHERE NOT EXISTS (SELECT FROM chunk_embeddings e
+                  WHERE e.workspace_id = %(workspace_id)s AND e.model = %(model)s AND e.text_hash = c.text_hash)
+ORDER BY first_ordinal, c.text_hash
+
+-- name: count_embedded
+-- Count the chunks of a generation, and how many of them have their vector.
+SELECT count(*) AS chunks, count(e.text_hash) AS embedded
+FROM chunks c LEFT JOIN chunk_embeddings e
+  ON e.workspace_id = c.workspace_id AND e.model = %(model)s AND e.text_hash = c.text_hash
+WHERE c.document_id = %(document_id)s AND c.generation = %(generation)s
+
+-- name: create_staging
+-- A table of this connection alone: COPY cannot skip the vectors that another document has brought meanwhile.
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_embeddings (text_hash bytea, embedding halfvec) ON COMMIT DELETE ROWS
+
+-- name: copy_staging
+-- Stream vectors in.
+COPY staged_embeddings (text_hash, embedding) FROM STDIN (FORMAT BINARY)
+
+-- name: publish_staging
+-- Keep the vectors that are new to the workspace; sorted, so that two documents cannot deadlock.
+INSERT INTO chunk_embeddings (workspace_id, model, text_hash, embedding)
+SELECT %(workspace_id)s, %(model)s, text_hash, embedding FROM staged_embeddings ORDER BY text_hash
+ON CONFLICT DO NOTHING
+
+-- name: delete_others
+-- Remove the chunks of every generation but one, and the vectors that no chunk of the workspace needs any more.
+WITH gone AS (
+    DELETE FROM chunks WHERE document_id = %(document_id)s AND generation <> %(generation)s
+    RETURNING workspace_id, text_hash
+)
+DELETE FROM chunk_embeddings e USING (SELECT DISTINCT workspace_id, text_hash FROM gone) g
+WHERE e.workspace_id = g.workspace_id AND e.text_hash = g.text_hash
+  AND NOT EXISTS (SELECT FROM chunks c WHERE c.workspace_id = g.workspace_id AND c.text_hash = g.text_hash
+                  AND NOT (c.document_id = %(document_id)s AND c.generation <> %(generation)s))

@@ -1,0 +1,96 @@
+-- name: insert_document
+-- Add an uploaded document together with the id of the job that will extract it.
+INSERT INTO documents (id, workspace_id, name, blob_key, content_sha256, byte_count, job_id)
+VALUES (%(id)s, %(workspace_id)s, %(name)s, %(blob_key)s, %(content_sha256)s, %(byte_count)s, %(job_id)s)
+
+-- name: lock_content
+-- Let two uploads of the same bytes into one workspace wait for each other until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended(%(workspace_id)s::text || encode(%(content_sha256)s, 'hex'), 0))
+
+-- name: find_by_content
+-- Find the newest live document with these bytes in the workspace.
+SELECT id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id
+FROM documents WHERE workspace_id = %(workspace_id)s AND content_sha256 = %(content_sha256)s AND state <> 'deleted'
+ORDER BY created_at DESC LIMIT 1
+
+-- name: start_extraction
+-- uploaded | extracting | indexing -> extracting, by the document's own job or when that one has ended.
+UPDATE documents d SET state = 'extracting', job_id = %(job_id)s, updated_at = now()
+WHERE d.id = %(id)s AND d.workspace_id = %(workspace_id)s AND d.state IN ('uploaded', 'extracting', 'indexing')
+  AND (d.job_id IS NULL OR d.job_id = %(job_id)s
+       OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL))
+RETURNING id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id
+
+-- name: finish_extraction
+-- extracting -> indexing, handing the document to the next job.
+UPDATE documents SET state = 'indexing', job_id = %(next_job_id)s, warning = %(warning)s, updated_at = now()
+WHERE id = %(id)s AND state = 'extracting' AND job_id = %(job_id)s
+
+-- name: start_indexing
+-- Confirm that this job may index the document; it keeps the state indexing.
+UPDATE documents d SET job_id = %(job_id)s, updated_at = now()
+WHERE d.id = %(id)s AND d.workspace_id = %(workspace_id)s AND d.state = 'indexing'
+  AND (d.job_id IS NULL OR d.job_id = %(job_id)s
+       OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL))
+RETURNING id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id
+
+-- name: record_pages
+-- Note how many pages the file has and how many are stored.
+UPDATE documents SET page_count = %(page_count)s, pages_done = %(pages_done)s, updated_at = now() WHERE id = %(id)s
+
+-- name: record_chunks
+-- Note how many chunks the target generation has and how many have their vector; add tokens spent.
+UPDATE documents SET chunk_count = %(chunk_count)s, chunks_done = %(chunks_done)s,
+    tokens_embedded = tokens_embedded + %(tokens)s, updated_at = now()
+WHERE id = %(id)s
+
+-- name: publish
+-- indexing -> ready: readers see the target generation from here on.
+UPDATE documents SET state = 'ready', generation = target_generation, ready_at = now(), updated_at = now()
+WHERE id = %(id)s AND state = 'indexing' AND job_id = %(job_id)s
+
+-- name: fail
+-- uploaded | extracting | indexing -> failed, because its job ended badly.
+UPDATE documents SET state = 'failed', failure_code = %(code)s, failure_message = %(message)s, updated_at = now()
+WHERE id = %(id)s AND job_id = %(job_id)s AND state IN ('uploaded', 'extracting', 'indexing')
+
+-- name: reindex
+-- ready | failed -> uploaded, building a new generation beside the one that readers see.
+UPDATE documents SET state = 'uploaded', job_id = %(job_id)s, target_generation = target_generation + 1,
+    failure_code = NULL, failure_message = NULL, warning = NULL, page_count = NULL, pages_done = 0,
+    chunk_count = NULL, chunks_done = 0, tokens_embedded = 0, updated_at = now()
+WHERE id = %(id)s AND workspace_id = %(workspace_id)s AND state IN ('ready', 'failed')
+
+-- name: delete
+-- Any state -> deleted; the row stays as a tombstone.
+UPDATE documents SET state = 'deleted', failure_code = NULL, failure_message = NULL, updated_at = now()
+WHERE id = %(id)s AND workspace_id = %(workspace_id)s AND state <> 'deleted'
+RETURNING blob_key, job_id
+
+-- name: find_stranded
+-- List documents in flight that no unfinished job will move on.
+SELECT d.id, d.workspace_id FROM documents d
+WHERE d.state IN ('uploaded', 'extracting', 'indexing') AND d.updated_at < now() - %(age)s
+  AND NOT EXISTS (SELECT FROM jobs j WHERE j.document_id = d.id
+                  AND j.state IN ('pending', 'queued', 'running', 'retrying'))
+ORDER BY d.updated_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+
+-- name: adopt
+-- Give a stranded document to a new job; the state stays, extraction goes on where it stopped.
+UPDATE documents SET job_id = %(job_id)s, updated_at = now() WHERE id = %(id)s
+
+-- name: show
+-- Return everything a person wants to know of one document.
+SELECT id, workspace_id, name, state, byte_count, page_count, pages_done, chunk_count, chunks_done, tokens_embedded,
+       warning, generation, job_id, failure_code, failure_message, created_at, updated_at, ready_at
+FROM documents WHERE id = %(id)s AND workspace_id = %(workspace_id)s
+
+-- name: list
+-- Return the newest documents of a workspace.
+SELECT id, workspace_id, name, state, byte_count, page_count, pages_done, chunk_count, chunks_done, tokens_embedded,
+       warning, generation, job_id, failure_code, failure_message, created_at, updated_at, ready_at
+FROM documents WHERE workspace_id = %(workspace_id)s AND state <> 'deleted' ORDER BY created_at DESC LIMIT %(limit)s
+
+-- name: count_by_state
+-- Count documents per state.
+SELECT state, count(*) AS documents FROM documents GROUP BY state

@@ -1,0 +1,220 @@
+-- name: insert_job
+-- Put a job into the ledger and ring; the same id twice is one job.
+WITH job AS (
+    INSERT INTO jobs (id, queue, actor, message, workspace_id, document_id, priority, available_at)
+    VALUES (%(id)s, %(queue)s, %(actor)s, %(message)s, %(workspace_id)s, %(document_id)s, %(priority)s,
+            now() + %(delay)s)
+    ON CONFLICT (id) DO NOTHING
+    RETURNING queue
+)
+SELECT pg_notify('headrace_jobs', queue) FROM job
+
+-- name: record_tick
+-- Take the tick of a periodic actor: nobody has it yet, and no earlier tick of this actor is still waiting or running.
+INSERT INTO schedule_ticks (actor, tick, job_id)
+SELECT %(actor)s, date_trunc('minute', %(tick)s::timestamptz), %(job_id)s
+WHERE NOT EXISTS (
+    SELECT FROM schedule_ticks earlier JOIN jobs ON jobs.id = earlier.job_id
+    WHERE earlier.actor = %(actor)s AND jobs.finished_at IS NULL
+)
+ON CONFLICT DO NOTHING
+
+-- name: claim
+-- Start an attempt: only a queued job, only once. The lease number is the fence of everything the attempt writes.
+WITH job AS (
+    UPDATE jobs SET state = 'running', lease = lease + 1, attempt = attempt + 1,
+        lease_owner = %(owner)s, lease_expires_at = now() + %(ttl)s, started_at = coalesce(started_at, now())
+    WHERE id = %(id)s AND state = 'queued'
+    RETURNING id, lease, message, workspace_id, document_id, attempt, crash_count, available_at
+), attempt AS (
+    INSERT INTO job_attempts (job_id, lease, owner) SELECT id, lease, %(owner)s FROM job
+)
+SELECT lease, message, workspace_id, document_id, attempt, crash_count,
+       extract(epoch FROM now() - available_at)::float8 AS waited_seconds
+FROM job
+
+-- name: fence
+-- Hold the job of a running attempt until the transaction ends; nobody can take it away meanwhile.
+SELECT cancel_requested_at IS NOT NULL AS cancelled FROM jobs
+WHERE id = %(id)s AND lease = %(lease)s AND state = 'running'
+FOR NO KEY UPDATE
+
+-- name: succeed
+-- End a running attempt well.
+WITH job AS (
+    UPDATE jobs SET state = 'succeeded', finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
+    WHERE id = %(id)s AND lease = %(lease)s AND state = 'running'
+    RETURNING id, lease, workspace_id, document_id
+), attempt AS (
+    UPDATE job_attempts a SET ended_at = now(), outcome = 'succeeded'
+    FROM job WHERE a.job_id = job.id AND a.lease = job.lease
+), freed AS (
+    DELETE FROM token_reservations r USING job WHERE r.job_id = job.id
+)
+INSERT INTO job_events (job_id, workspace_id, document_id, event)
+SELECT id, workspace_id, document_id, 'succeeded' FROM job
+
+-- name: retry
+-- Let a running attempt go and run the job again later; `parked` ones do not count as an attempt.
+WITH job AS (
+    UPDATE jobs SET state = 'retrying', available_at = now() + %(delay)s, message = %(message)s,
+        attempt = attempt - (%(outcome)s = 'parked')::int, lease_owner = NULL, lease_expires_at = NULL
+    WHERE id = %(id)s AND lease = %(lease)s AND state = 'running' AND cancel_requested_at IS NULL
+    RETURNING id, lease, queue, workspace_id, document_id, available_at
+), attempt AS (
+    UPDATE job_attempts a SET ended_at = now(), outcome = %(outcome)s, error = %(error)s, traceback = %(traceback)s
+    FROM job WHERE a.job_id = job.id AND a.lease = job.lease
+), event AS (
+    INSERT INTO job_events (job_id, workspace_id, document_id, event, data)
+    SELECT id, workspace_id, document_id, %(outcome)s, jsonb_build_object('error', %(error)s::text, 'at', available_at)
+    FROM job
+)
+SELECT pg_notify('headrace_jobs', queue) FROM job
+
+-- name: fail
+-- End a job badly: a running attempt by its lease, or a queued job that no worker can run (lease is NULL).
+WITH job AS (
+    UPDATE jobs SET state = 'failed', finished_at = now(), lease_owner = NULL, lease_expires_at = NULL,
+        failure_code = %(code)s, failure_message = %(error)s, failure_fingerprint = %(fingerprint)s
+    WHERE id = %(id)s AND (
+        (state = 'running' AND lease = %(lease)s::bigint) OR (state = 'queued' AND %(lease)s::bigint IS NULL))
+    RETURNING id, lease, workspace_id, document_id
+), attempt AS (
+    UPDATE job_attempts a SET ended_at = now(), outcome = 'failed', error = %(error)s, traceback = %(traceback)s
+    FROM job WHERE a.job_id = job.id AND a.lease = job.lease AND a.ended_at IS NULL
+), freed AS (
+    DELETE FROM token_reservations r USING job WHERE r.job_id = job.id
+), event AS (
+    INSERT INTO job_events (job_id, workspace_id, document_id, event, data)
+    SELECT id, workspace_id, document_id, 'failed', jsonb_build_object('code', %(code)s::text, 'error', %(error)s::text)
+    FROM job
+)
+SELECT id AS job_id, document_id FROM job
+
+-- name: cancel
+-- End a waiting job at once, or the running attempt of a job that was asked to stop.
+WITH job AS (
+    UPDATE jobs SET state = 'cancelled', finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
+    WHERE id = %(id)s AND (
+        (state IN ('pending', 'queued', 'retrying') AND %(lease)s::bigint IS NULL)
+        OR (state = 'running' AND lease = %(lease)s::bigint AND cancel_requested_at IS NOT NULL))
+    RETURNING id, lease, workspace_id, document_id
+), attempt AS (
+    UPDATE job_attempts a SET ended_at = now(), outcome = 'cancelled'
+    FROM job WHERE a.job_id = job.id AND a.lease = job.lease AND a.ended_at IS NULL
+), freed AS (
+    DELETE FROM token_reservations r USING job WHERE r.job_id = job.id
+), event AS (
+    INSERT INTO job_events (job_id, workspace_id, document_id, event)
+    SELECT id, workspace_id, document_id, 'cancelled' FROM job
+)
+SELECT id AS job_id, document_id FROM job
+
+-- name: request_cancel
+-- Ask a running attempt to stop at its next safe point.
+UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, now()) WHERE id = %(id)s AND state = 'running'
+
+-- name: renew
+-- Renew every lease of a process at once; what is missing from the answer is lost.
+UPDATE jobs SET lease_expires_at = now() + %(ttl)s
+FROM unnest(%(ids)s::uuid[], %(leases)s::bigint[]) AS held (id, lease)
+WHERE jobs.id = held.id AND jobs.lease = held.lease AND jobs.state = 'running'
+RETURNING jobs.id, jobs.lease
+
+-- name: find_expired
+-- List running jobs whose worker went silent.
+SELECT id, lease FROM jobs WHERE state = 'running' AND lease_expires_at < now()
+ORDER BY lease_expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+
+-- name: rescue
+-- Take a job from a silent worker: run it again, end it as cancelled if that was asked, or fail it after too many crashes.
+WITH job AS (
+    UPDATE jobs SET crash_count = crash_count + 1, attempt = attempt - 1, available_at = now(),
+        lease_owner = NULL, lease_expires_at = NULL,
+        state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+                     WHEN crash_count + 1 >= %(max_crashes)s THEN 'failed' ELSE 'retrying' END,
+        finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR crash_count + 1 >= %(max_crashes)s THEN now() END,
+        failure_code = CASE WHEN cancel_requested_at IS NULL AND crash_count + 1 >= %(max_crashes)s
+                            THEN 'worker_crashed' END,
+        failure_message = CASE WHEN cancel_requested_at IS NULL AND crash_count + 1 >= %(max_crashes)s
+                               THEN %(error)s::text END,
+        failure_fingerprint = CASE WHEN cancel_requested_at IS NULL AND crash_count + 1 >= %(max_crashes)s
+                                   THEN 'worker_crashed' END
+    WHERE id = %(id)s AND lease = %(lease)s AND state = 'running' AND lease_expires_at < now()
+    RETURNING id, lease, state, queue, workspace_id, document_id
+), attempt AS (
+    UPDATE job_attempts a SET ended_at = now(), outcome = 'crashed', error = 'the worker process went silent'
+    FROM job WHERE a.job_id = job.id AND a.lease = job.lease
+), freed AS (
+    DELETE FROM token_reservations r USING job WHERE r.job_id = job.id
+), event AS (
+    INSERT INTO job_events (job_id, workspace_id, document_id, event)
+    SELECT id, workspace_id, document_id, 'crashed' FROM job
+)
+SELECT id AS job_id, document_id, state, pg_notify('headrace_jobs', queue) FROM job
+
+-- name: pick_due
+-- Move due jobs of a queue to queued, one per workspace in turn, and return what to ring for, in that order.
+WITH RECURSIVE tenants AS (
+    (SELECT workspace_id FROM jobs WHERE queue = %(queue)s AND state IN ('pending', 'retrying')
+     ORDER BY workspace_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.workspace_id FROM jobs j
+            WHERE j.queue = %(queue)s AND j.state IN ('pending', 'retrying') AND j.workspace_id > t.workspace_id
+            ORDER BY j.workspace_id LIMIT 1)
+    FROM tenants t WHERE t.workspace_id IS NOT NULL
+), due AS (
+    SELECT j.id, j.priority, j.available_at,
+           row_number() OVER (PARTITION BY t.workspace_id ORDER BY j.priority, j.available_at) AS turn
+    FROM tenants t CROSS JOIN LATERAL (
+        SELECT id, priority, available_at FROM jobs
+        WHERE queue = %(queue)s AND state IN ('pending', 'retrying') AND workspace_id = t.workspace_id
+          AND available_at <= now()
+        ORDER BY priority, available_at LIMIT %(limit)s
+    ) j WHERE t.workspace_id IS NOT NULL
+), picked AS MATERIALIZED (
+    SELECT j.id, due.turn FROM jobs j JOIN due ON due.id = j.id
+    WHERE j.state IN ('pending', 'retrying')
+    ORDER BY due.priority, due.turn, due.available_at LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+)
+UPDATE jobs SET state = 'queued', hinted_at = now() FROM picked WHERE jobs.id = picked.id
+RETURNING jobs.id, jobs.actor, jobs.priority, picked.turn, jobs.available_at,
+          extract(epoch FROM now() - jobs.available_at)::float8 AS lag_seconds
+
+-- name: ring_again
+-- Mark as rung again queued jobs that were rung for some time ago and have no hint in Redis: it may be lost.
+UPDATE jobs SET hinted_at = now() WHERE state = 'queued' AND id IN (
+    SELECT id FROM jobs WHERE queue = %(queue)s AND state = 'queued' AND hinted_at < now() - %(age)s
+      AND id <> ALL(%(known)s::uuid[])
+    ORDER BY hinted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING id, actor
+
+-- name: next_due
+-- Tell in how many seconds the next waiting job is due; NULL when none waits.
+SELECT extract(epoch FROM min(available_at) - now())::float8 AS seconds FROM jobs WHERE state IN ('pending', 'retrying')
+
+-- name: live_job_of_document
+-- Tell which unfinished job is on its way for a document.
+SELECT id FROM jobs WHERE document_id = %(document_id)s AND state IN ('pending', 'queued', 'running', 'retrying')
+ORDER BY created_at DESC LIMIT 1
+
+-- name: queue_depths
+-- Count the unfinished jobs per queue and state, with the age in seconds of the oldest that is due.
+SELECT queue, state, count(*) AS jobs,
+       coalesce(max(extract(epoch FROM now() - available_at)) FILTER (WHERE available_at <= now()), 0)::float8
+           AS oldest_seconds
+FROM jobs WHERE state IN ('pending', 'queued', 'running', 'retrying') GROUP BY queue, state
+
+-- name: show_job
+-- Return one job of a workspace.
+SELECT id, queue, actor, state, attempt, crash_count, created_at, available_at, started_at, finished_at,
+       failure_code, failure_message
+FROM jobs WHERE id = %(id)s
+
+-- name: stop_jobs_of_document
+-- Cancel what waits for a document and ask what runs for it to stop.
+UPDATE jobs SET
+    state = CASE WHEN state = 'running' THEN 'running' ELSE 'cancelled' END,
+    finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
+    cancel_requested_at = coalesce(cancel_requested_at, now())
+WHERE document_id = %(document_id)s AND state IN ('pending', 'queued', 'running', 'retrying')

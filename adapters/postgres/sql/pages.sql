@@ -1,0 +1,23 @@
+-- name: count
+-- Count the stored pages of a generation; they are stored in order, so the next missing page follows them.
+SELECT count(*) AS pages FROM document_pages WHERE document_id = %(document_id)s AND generation = %(generation)s
+
+-- name: copy
+-- Stream pages in.
+COPY document_pages (document_id, generation, number, text, lost) FROM STDIN (FORMAT BINARY)
+
+-- name: summarise
+-- Sum up what was read: pages, characters that are not blank, and the numbers of the lost pages.
+SELECT count(*) AS pages, coalesce(sum(length(regexp_replace(text, '\s', '', 'g'))), 0)::bigint AS characters,
+       coalesce(array_agg(number ORDER BY number) FILTER (WHERE lost), '{}') AS lost
+FROM document_pages WHERE document_id = %(document_id)s AND generation = %(generation)s
+
+-- name: read
+-- Return a bounded run of pages, in order.
+SELECT number, text, lost FROM document_pages
+WHERE document_id = %(document_id)s AND generation = %(generation)s AND number > %(after)s
+ORDER BY number LIMIT %(limit)s
+
+-- name: delete_others
+-- Remove the pages of every generation but one.
+DELETE FROM document_pages WHERE document_id = %(document_id)s AND generation <> %(generation)s

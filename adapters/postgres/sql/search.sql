@@ -1,0 +1,25 @@
+-- name: search
+-- Fuse nearest vectors and best full-text matches by reciprocal rank (Cormack et al., SIGIR 2009; k = 60).
+WITH nearest AS (
+    SELECT text_hash, row_number() OVER (ORDER BY distance) AS place FROM (
+        SELECT text_hash, embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) AS distance
+        FROM chunk_embeddings WHERE workspace_id = %(workspace_id)s AND model = {model}
+        ORDER BY distance LIMIT %(depth)s) e
+), wanted AS (
+    SELECT replace(plainto_tsquery('english', %(query)s)::text, ' & ', ' | ')::tsquery AS query
+), matching AS (
+    SELECT text_hash, row_number() OVER (ORDER BY score DESC) AS place FROM (
+        SELECT c.text_hash, max(ts_rank_cd(c.search_vector, wanted.query, 1)) AS score
+        FROM chunks c JOIN documents d ON d.id = c.document_id AND d.generation = c.generation, wanted
+        WHERE c.workspace_id = %(workspace_id)s AND c.search_vector @@ wanted.query AND d.state <> 'deleted'
+        GROUP BY c.text_hash ORDER BY score DESC LIMIT %(depth)s) c
+), fused AS (
+    SELECT text_hash, sum(1.0 / (60 + place))::float8 AS score
+    FROM (SELECT * FROM nearest UNION ALL SELECT * FROM matching) ranks GROUP BY text_hash
+)
+SELECT d.id AS document_id, d.name AS document_name, c.ordinal, c.page_from, c.page_to, c.char_start, c.char_end,
+       c.text, f.score
+FROM fused f
+JOIN chunks c ON c.workspace_id = %(workspace_id)s AND c.text_hash = f.text_hash
+JOIN documents d ON d.id = c.document_id AND d.generation = c.generation AND d.state <> 'deleted'
+ORDER BY f.score DESC, d.created_at, c.ordinal LIMIT %(limit)s

@@ -1,0 +1,42 @@
+-- name: budget
+-- Return the workspace's daily budget (NULL: none), what is spent today and what is reserved; lock the workspace.
+SELECT w.daily_token_budget AS budget,
+       coalesce((SELECT tokens FROM workspace_daily_usage u
+                 WHERE u.workspace_id = w.id AND u.day = (now() AT TIME ZONE 'utc')::date), 0) AS spent,
+       coalesce((SELECT sum(tokens) FROM token_reservations r
+                 WHERE r.workspace_id = w.id AND r.expires_at > now() AND r.job_id IS DISTINCT FROM %(job_id)s), 0)::bigint
+           AS reserved,
+       extract(epoch FROM date_trunc('day', now() AT TIME ZONE 'utc') + interval '1 day'
+                          - (now() AT TIME ZONE 'utc'))::float8 AS seconds_to_midnight
+FROM workspaces w WHERE w.id = %(workspace_id)s FOR NO KEY UPDATE
+
+-- name: reserve
+-- Set tokens aside for a job, replacing what it had.
+WITH old AS (DELETE FROM token_reservations WHERE job_id = %(job_id)s)
+INSERT INTO token_reservations (id, workspace_id, job_id, tokens, expires_at)
+VALUES (%(id)s, %(workspace_id)s, %(job_id)s, %(tokens)s, now() + %(ttl)s)
+
+-- name: settle
+-- Book what was spent, and give back as much of the reservation as had been set aside for it.
+WITH reservation AS (
+    UPDATE token_reservations SET tokens = greatest(0, tokens - %(reserved)s), expires_at = now() + %(ttl)s
+    WHERE job_id = %(job_id)s
+)
+INSERT INTO workspace_daily_usage AS u (workspace_id, day, tokens)
+VALUES (%(workspace_id)s, (now() AT TIME ZONE 'utc')::date, %(spent)s)
+ON CONFLICT (workspace_id, day) DO UPDATE SET tokens = u.tokens + excluded.tokens
+
+-- name: count_document
+-- Book a document that became ready.
+INSERT INTO workspace_daily_usage AS u (workspace_id, day, pages, chunks, documents)
+SELECT workspace_id, (now() AT TIME ZONE 'utc')::date, page_count, chunk_count, 1 FROM documents WHERE id = %(document_id)s
+ON CONFLICT (workspace_id, day) DO UPDATE
+SET pages = u.pages + excluded.pages, chunks = u.chunks + excluded.chunks, documents = u.documents + excluded.documents
+
+-- name: free_stale_reservations
+-- Free reservations that expired or whose job has ended, a bounded number at a time.
+DELETE FROM token_reservations WHERE id IN (
+    SELECT r.id FROM token_reservations r LEFT JOIN jobs j ON j.id = r.job_id
+    WHERE r.expires_at <= now() OR j.finished_at IS NOT NULL
+    ORDER BY r.expires_at LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED)
+RETURNING id, workspace_id, job_id, tokens, expires_at

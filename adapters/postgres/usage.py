@@ -1,0 +1,62 @@
+"""Token budgets: reserve before spending, settle after."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+from adapters.postgres.pool import Connection, LazyPool
+from adapters.postgres.sql import load_queries
+from domain.documents import Document
+from domain.errors import FailureCode, ParkedError, PermanentError
+from domain.usage import Reservation
+
+_USAGE = load_queries("usage")
+
+
+class PostgresUsage:
+    """See domain.ports.Usage."""
+
+    def __init__(self, connection: Connection, *, ttl: timedelta) -> None:
+        self._connection = connection
+        self._ttl = ttl
+
+    def reserve(self, document: Document, tokens: int) -> None:
+        """See the port."""
+        self._check_budget(document, tokens)
+        params = {"id": uuid4(), "workspace_id": document.workspace_id, "job_id": document.job_id, "tokens": tokens}
+        self._connection.execute(_USAGE["reserve"], params | {"ttl": self._ttl})
+
+    def settle(self, document: Document, *, reserved: int, spent: int) -> None:
+        """See the port."""
+        params = {"workspace_id": document.workspace_id, "job_id": document.job_id, "reserved": reserved}
+        self._connection.execute(_USAGE["settle"], params | {"spent": spent, "ttl": self._ttl})
+
+    def count_document(self, document: Document) -> None:
+        """See the port."""
+        self._connection.execute(_USAGE["count_document"], {"document_id": document.id})
+
+    def _check_budget(self, document: Document, tokens: int) -> None:
+        params = {"workspace_id": document.workspace_id, "job_id": document.job_id}
+        row = self._connection.execute(_USAGE["budget"], params).fetchone()
+        if row is None or row[0] is None:
+            return
+        budget, spent, reserved, seconds_to_midnight = row
+        if tokens > budget:
+            message = f"The document needs {tokens:,} tokens, more than the workspace's daily budget of {budget:,}."
+            raise PermanentError(FailureCode.BUDGET_EXCEEDED, message)
+        if spent + reserved + tokens > budget:
+            message = f"Today's budget of {budget:,} tokens is used up; the document continues after midnight UTC."
+            wait = timedelta(seconds=seconds_to_midnight + 1)
+            raise ParkedError(FailureCode.BUDGET_EXCEEDED, message, retry_after=wait)
+
+
+class PostgresReservations:
+    """See domain.ports.Reservations."""
+
+    def __init__(self, pool: LazyPool) -> None:
+        self._pool = pool
+
+    def free_stale(self, limit: int) -> list[Reservation]:
+        """See the port."""
+        with self._pool.connection() as connection:
+            rows = connection.execute(_USAGE["free_stale_reservations"], {"limit": limit}).fetchall()
+        return [Reservation(*row) for row in rows]

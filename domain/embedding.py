@@ -1,0 +1,74 @@
+"""What is true of embeddings whoever computes them: how texts are grouped into requests, what a good answer is."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from domain.errors import FailureCode, PermanentError, TransientError
+from domain.ports import EmbeddingLimits, Vectors
+
+Item = TypeVar("Item")
+
+
+def plan_batches(
+    items: Iterable[Item], limits: EmbeddingLimits, *, tokens: Callable[[Item], int]
+) -> Iterator[list[Item]]:
+    """Yield the items in order, grouped into requests that keep the limits; no group is empty.
+
+    Reads `items` as it goes. Raises PermanentError (embedding_rejected) at the first item that no request may carry.
+    """
+    batch: list[Item] = []
+    total = 0
+    for item in items:
+        count = _checked_count(tokens(item), limits)
+        if batch and (len(batch) == limits.inputs_per_request or total + count > limits.tokens_per_request):
+            yield batch
+            batch, total = [], 0
+        batch.append(item)
+        total += count
+    if batch:
+        yield batch
+
+
+def _checked_count(count: int, limits: EmbeddingLimits) -> int:
+    most = min(limits.tokens_per_input, limits.tokens_per_request)
+    if count > most:
+        message = f"A passage has {count} tokens and the embedding model takes {most}. Lower CHUNK_TOKENS."
+        raise PermanentError(FailureCode.EMBEDDING_REJECTED, message)
+    return count
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Raise PermanentError (embedding_rejected) if a text is empty: no model has a vector for it."""
+    if "" in texts:
+        message = f"Text {texts.index('') + 1} of {len(texts)} to embed is empty."
+        raise PermanentError(FailureCode.EMBEDDING_REJECTED, message)
+
+
+def unit_vectors(raw: Sequence[Vectors], *, count: int, dimensions: int) -> Vectors:
+    """Return the vectors scaled to length 1, as one array of shape (count, dimensions).
+
+    Raises PermanentError when their length is not `dimensions` (a wrong setting) and TransientError when there are
+    not `count` of them or one is not finite or zero (a sick server).
+    """
+    if len(raw) != count:
+        raise _unusable(f"{len(raw)} vectors for {count} texts")
+    lengths = {len(vector) for vector in raw} - {dimensions}
+    if lengths:
+        raise _wrong_dimensions(lengths.pop(), dimensions)
+    vectors = np.array(raw, dtype=np.float32).reshape(count, dimensions)
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not np.isfinite(norms).all() or not norms.all():
+        raise _unusable("a vector that is zero or not finite")
+    unit: Vectors = (vectors / norms).astype(np.float32)
+    return unit
+
+
+def _unusable(what: str) -> TransientError:
+    return TransientError(FailureCode.EMBEDDING_UNAVAILABLE, f"The embedding model answered with {what}.")
+
+
+def _wrong_dimensions(found: int, wanted: int) -> PermanentError:
+    message = f"The embedding model's vectors have {found} dimensions, not {wanted}. Set EMBEDDING_DIMENSIONS={found}."
+    return PermanentError(FailureCode.EMBEDDING_REJECTED, message)

@@ -1,0 +1,97 @@
+"""Turn a file into stored pages."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from domain.documents import Document
+from domain.errors import FailureCode, PermanentError
+from domain.jobs import Lease
+from domain.ports import BlobStore, PageReader, PagesRead, Transactions
+
+REPAIRED_WARNING = "The file's structure was damaged and has been repaired; every page was read."
+
+NO_TEXT_SENTENCE = (
+    "The file has no text layer: its pages are empty or scanned images. Run text recognition (OCR) on it and upload "
+    "the result."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionReport:
+    """What one extraction did. `skipped`: the document was gone, done, or in another job's hands."""
+
+    skipped: bool = False
+    resumed_after: int = 0
+    pages: int = 0
+    characters: int = 0
+
+
+def extract_document(
+    document_id: UUID,
+    workspace_id: UUID,
+    *,
+    lease: Lease,
+    transactions: Transactions,
+    blobs: BlobStore,
+    reader: PageReader,
+) -> ExtractionReport:
+    """Read the document's pages, store them as they arrive, and put in the job that indexes them.
+
+    A second run continues at the first missing page. The last transaction hands the document on and ends the job.
+
+    Raises PermanentError for files that cannot be read, TransientError, LeaseLostError.
+    """
+    with transactions(lease) as unit:
+        document = unit.documents.start_extraction(document_id, workspace_id, lease.job_id)
+        if document is None:
+            unit.jobs.finish()
+            return ExtractionReport(skipped=True)
+        pages_done = unit.pages.count(document)
+    repaired = _read_pages(document, pages_done, lease, transactions, blobs, reader)
+    with transactions(lease) as unit:
+        read = unit.pages.summarise(document)
+        check_readable(read)
+        next_job_id = unit.jobs.enqueue("index_document", document.id, document.workspace_id)
+        warning = REPAIRED_WARNING if repaired else None
+        unit.documents.finish_extraction(document, next_job_id=next_job_id, warning=warning)
+        unit.jobs.finish()
+    return ExtractionReport(resumed_after=pages_done, pages=read.pages, characters=read.characters)
+
+
+def check_readable(read: PagesRead) -> None:
+    """Raise PermanentError when pages were lost (pdf_damaged) or nothing but blanks was found (pdf_no_text)."""
+    if read.lost:
+        message = (
+            f"The file is damaged: {describe_pages(read.lost)} of {read.pages} could not be read. "
+            "Get an undamaged copy and upload that."
+        )
+        raise PermanentError(FailureCode.PDF_DAMAGED, message)
+    if read.characters == 0:
+        raise PermanentError(FailureCode.PDF_NO_TEXT, NO_TEXT_SENTENCE)
+
+
+def describe_pages(numbers: tuple[int, ...]) -> str:
+    """Say which pages: `page 3`, `pages 3, 4 and 7`, `pages 3, 4, 5, 6, 7 and 12 more`."""
+    if len(numbers) == 1:
+        return f"page {numbers[0]}"
+    shown, rest = numbers[:5], len(numbers) - 5
+    if rest > 0:
+        return f"pages {', '.join(map(str, shown))} and {rest} more"
+    return f"pages {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+
+
+def _read_pages(
+    document: Document,
+    pages_done: int,
+    lease: Lease,
+    transactions: Transactions,
+    blobs: BlobStore,
+    reader: PageReader,
+) -> bool:
+    repaired = False
+    with blobs.local_file(document.blob_key) as file:
+        for batch in reader.read_pages(file, first_page=pages_done + 1):
+            repaired |= batch.repaired
+            with transactions(lease) as unit:
+                unit.pages.add(document, batch)
+    return repaired

@@ -1,0 +1,115 @@
+"""Turn stored pages into chunks with vectors, and show them to readers all at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from domain.chunking import Chunker
+from domain.documents import Document, Page
+from domain.embedding import plan_batches
+from domain.errors import FailureCode, PermanentError, TransientError
+from domain.extraction import NO_TEXT_SENTENCE
+from domain.jobs import Lease
+from domain.ports import ChunkText, Embedder, Transactions
+
+#: Pages loaded in one transaction: some 500 kB of text, milliseconds.
+PAGES_PER_READ = 200
+
+
+@dataclass(frozen=True, slots=True)
+class IndexingReport:
+    """What one indexing did. `reused`: chunks whose text the workspace had a vector for already."""
+
+    skipped: bool = False
+    chunks: int = 0
+    embedded: int = 0
+    reused: int = 0
+    tokens: int = 0
+
+
+def index_document(
+    document_id: UUID,
+    workspace_id: UUID,
+    *,
+    lease: Lease,
+    transactions: Transactions,
+    chunker: Chunker,
+    embedder: Embedder,
+) -> IndexingReport:
+    """Chunk the document, embed the texts that are new to its workspace, and publish the generation.
+
+    Each batch of vectors commits with its tokens; a second run pays for none of them again. Embedding happens
+    outside of any transaction. The last transaction checks that every chunk has its vector, shows the generation to
+    readers, removes older ones and ends the job.
+
+    Raises PermanentError, ParkedError (empty budget, provider's limit), TransientError, LeaseLostError.
+    """
+    with transactions(lease) as unit:
+        document = unit.documents.start_indexing(document_id, workspace_id, lease.job_id)
+        if document is None:
+            unit.jobs.finish()
+            return IndexingReport(skipped=True)
+    attempt = _Attempt(document, lease, transactions, chunker, embedder)
+    chunks, missing = attempt.store_chunks()
+    tokens = attempt.embed(missing, chunks)
+    attempt.publish()
+    return IndexingReport(chunks=chunks, embedded=len(missing), reused=chunks - len(missing), tokens=tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One run over one document; its steps in the order they happen."""
+
+    document: Document
+    lease: Lease
+    transactions: Transactions
+    chunker: Chunker
+    embedder: Embedder
+
+    def store_chunks(self) -> tuple[int, list[ChunkText]]:
+        """Replace the generation's chunks and reserve tokens for the texts that have no vector yet."""
+        chunks = list(self.chunker.chunk_pages(self._pages()))
+        with self.transactions(self.lease) as unit:
+            count = unit.chunks.replace(self.document, chunks)
+            if count == 0:
+                raise PermanentError(FailureCode.PDF_NO_TEXT, NO_TEXT_SENTENCE)
+            missing = unit.chunks.missing(self.document, self.embedder.model)
+            unit.usage.reserve(self.document, sum(text.token_count for text in missing))
+            unit.documents.record_chunks(self.document, chunks=count, embedded=count - len(missing), tokens=0)
+        return count, missing
+
+    def embed(self, missing: list[ChunkText], chunks: int) -> int:
+        """Embed batch by batch; return the tokens spent."""
+        spent, left = 0, len(missing)
+        for batch in plan_batches(missing, self.embedder.limits, tokens=lambda text: text.token_count):
+            result = self.embedder.embed([text.text for text in batch])
+            spent, left = spent + result.tokens, left - len(batch)
+            with self.transactions(self.lease) as unit:
+                unit.chunks.embed(self.document, self.embedder.model, batch, result.vectors)
+                reserved = sum(text.token_count for text in batch)
+                unit.usage.settle(self.document, reserved=reserved, spent=result.tokens)
+                unit.documents.record_chunks(self.document, chunks=chunks, embedded=chunks - left, tokens=result.tokens)
+        return spent
+
+    def publish(self) -> None:
+        """Flip the generation, unless a vector is missing; end the job with it."""
+        with self.transactions(self.lease) as unit:
+            chunks, embedded = unit.chunks.count_embedded(self.document, self.embedder.model)
+            if embedded < chunks:
+                message = f"{chunks - embedded} of {chunks} vectors vanished while the document was indexed"
+                raise TransientError(FailureCode.INTERNAL_ERROR, message)
+            unit.documents.record_chunks(self.document, chunks=chunks, embedded=embedded, tokens=0)
+            if unit.documents.publish(self.document):
+                unit.chunks.delete_others(self.document)
+                unit.usage.count_document(self.document)
+            unit.jobs.finish()
+
+    def _pages(self) -> Iterator[Page]:
+        after = 0
+        while True:
+            with self.transactions(self.lease) as unit:
+                pages = unit.pages.read(self.document, after=after, limit=PAGES_PER_READ)
+            yield from pages
+            if len(pages) < PAGES_PER_READ:
+                return
+            after = pages[-1].number

@@ -1,0 +1,116 @@
+"""The job: one unit of work in the ledger. Its id is the Dramatiq message id."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from domain.errors import InvalidJobError, UnknownJobError
+
+#: Owns jobs that belong to no workspace, such as housekeeping.
+SYSTEM_WORKSPACE = UUID(int=0)
+
+
+class JobState(StrEnum):
+    """Where a job is. `pending` and `retrying` wait for their time, `queued` has been rung for, the rest is clear."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+J = JobState
+
+#: verb: (the states it may leave, the state it reaches). The diagram in docs/architecture.md is generated from this.
+TRANSITIONS: dict[str, tuple[frozenset[JobState], JobState]] = {
+    "ring": (frozenset({J.PENDING, J.RETRYING}), J.QUEUED),
+    "claim": (frozenset({J.QUEUED}), J.RUNNING),
+    "succeed": (frozenset({J.RUNNING}), J.SUCCEEDED),
+    "retry": (frozenset({J.RUNNING}), J.RETRYING),
+    "fail": (frozenset({J.QUEUED, J.RUNNING}), J.FAILED),
+    "cancel": (frozenset({J.PENDING, J.QUEUED, J.RUNNING, J.RETRYING}), J.CANCELLED),
+}
+
+FINISHED = frozenset({J.SUCCEEDED, J.FAILED, J.CANCELLED})
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right of one attempt to write. `number` is the fence: it grows with every claim of the job.
+
+    `settled` is set once the attempt's end has been written; `lost` once somebody else took the job.
+    """
+
+    job_id: UUID
+    number: int
+    settled: bool = field(default=False, compare=False)
+    lost: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What the catalogue knows of a job. `params`: every parameter and its type, UUID or int or str."""
+
+    name: str
+    queue: str
+    params: Mapping[str, type]
+    time_limit: timedelta
+
+
+EXTRACT_QUEUE = "ingest_extract"
+INDEX_QUEUE = "ingest_index"
+MAINTENANCE_QUEUE = "maintenance"
+
+DOCUMENT_PARAMS: Mapping[str, type] = {"document_id": UUID, "workspace_id": UUID}
+
+#: Every job that callers may start by name. A test keeps it equal to the declared actors.
+JOBS: Mapping[str, JobSpec] = {
+    spec.name: spec
+    for spec in (
+        JobSpec("extract_document", EXTRACT_QUEUE, DOCUMENT_PARAMS, timedelta(minutes=30)),
+        JobSpec("index_document", INDEX_QUEUE, DOCUMENT_PARAMS, timedelta(hours=2)),
+        JobSpec("cleanup_stale_reservations", MAINTENANCE_QUEUE, {}, timedelta(minutes=1)),
+        JobSpec("sweep_documents", MAINTENANCE_QUEUE, {}, timedelta(minutes=5)),
+    )
+}
+
+
+def find_job(name: str) -> JobSpec:
+    """Look up a job. Raises UnknownJobError that lists the known ones."""
+    try:
+        return JOBS[name]
+    except KeyError:
+        raise UnknownJobError(name, JOBS) from None
+
+
+def check_params(spec: JobSpec, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters as they go into the message (UUIDs as text). Raises InvalidJobError naming the fault."""
+    unknown, missing = params.keys() - spec.params.keys(), spec.params.keys() - params.keys()
+    if unknown or missing:
+        raise InvalidJobError(
+            f"{spec.name} takes ({', '.join(spec.params)}); "
+            f"missing: {', '.join(sorted(missing)) or 'none'}; unknown: {', '.join(sorted(unknown)) or 'none'}"
+        )
+    return {name: _check_param(spec.name, name, kind, params[name]) for name, kind in spec.params.items()}
+
+
+def _check_param(job: str, name: str, kind: type, value: Any) -> Any:
+    if kind is UUID:
+        return str(parse_uuid(f"{job}.{name}", value))
+    if type(value) is not kind:
+        raise InvalidJobError(f"{job}.{name} must be {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def parse_uuid(name: str, value: Any) -> UUID:
+    """Return the UUID in its one canonical form. Raises InvalidJobError when it is not one."""
+    try:
+        return value if isinstance(value, UUID) else UUID(value)
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidJobError(f"{name} must be a UUID, not {value!r:.80}") from None

@@ -1,0 +1,147 @@
+"""Claim a job before its actor runs, settle it after. The message in Redis is a hint; the ledger is the truth."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import dramatiq
+import structlog
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.middleware import Middleware, SkipMessage
+
+from domain.errors import FailureCode, InvalidJobError, JobCancelledError, LeaseLostError, TransientError
+from domain.jobs import parse_uuid
+from domain.ledger import Failure, Ledger, Outcome
+from middleware.attempt import Attempt, HeldLeases, begin_attempt, end_attempt, find_attempt
+
+log = structlog.get_logger(__name__)
+
+#: An ending that cannot be written is tried again for this long; after that the lease expires and the job runs again.
+SETTLE_PATIENCE_SECONDS = 60.0
+SETTLE_PAUSE_SECONDS = 1.0
+
+
+class JobLedger(Middleware):
+    """Turns a hint into an attempt, and the attempt's end into a row.
+
+    Stands before TimeLimit in the list, so that no time limit can fire while it claims or settles.
+    """
+
+    def __init__(self, ledger: Ledger, held: HeldLeases, *, lease_ttl: timedelta) -> None:
+        self._ledger = ledger
+        self._held = held
+        self._lease_ttl = lease_ttl
+        self._owner = uuid4()  # fresh per process: host names and pids come back
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002
+        """Claim the job and put the ledger's message in the hint's place. Raises SkipMessage when there is none."""
+        try:
+            job_id = parse_uuid("message_id", message.message_id)
+            claim = self._ledger.claim(job_id, owner=self._owner, ttl=self._lease_ttl)
+        except (TransientError, InvalidJobError) as error:
+            raise SkipMessage(f"not claimed: {error}") from error
+        if claim is None:
+            raise SkipMessage("not claimed: a duplicate or late hint")
+        message._message = dramatiq.Message(**claim.message)
+        begin_attempt(Attempt(claim))
+        self._held.add(claim.lease)
+
+    def after_process_message(
+        self,
+        broker: Broker,  # noqa: ARG002
+        message: MessageProxy,
+        *,
+        result: Any = None,  # noqa: ARG002
+        exception: BaseException | None = None,
+    ) -> None:
+        """Settle what ended well or was cancelled. Retries and FailedState settle what ended badly."""
+        attempt = find_attempt(message.message_id)
+        if attempt is None or message.failed:
+            return
+        if exception is None:
+            self._succeed(attempt)
+        elif isinstance(exception, JobCancelledError):
+            attempt.outcome = Outcome.CANCELLED
+            settle(attempt, lambda: self._ledger.cancel(attempt.lease.job_id, attempt.lease))
+        elif isinstance(exception, LeaseLostError):
+            attempt.outcome = Outcome.LOST
+            log.warning("lease_lost", reason=str(exception))
+
+    def after_skip_message(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002
+        """Settle a claimed job that another middleware skipped: as done, unless it was failed."""
+        attempt = find_attempt(message.message_id)
+        if attempt is None:
+            return
+        if not message.failed:
+            self._succeed(attempt)
+        else:
+            sentence = "The job waited longer than its age limit allows and was not run."
+            attempt.failure = Failure(FailureCode.EXPIRED, sentence, FailureCode.EXPIRED)
+
+    def after_ack(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002
+        """Let the lease go."""
+        self._release(message)
+
+    def after_nack(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002
+        """Let the lease go."""
+        self._release(message)
+
+    def retry_running(self, message: dramatiq.Message[Any], delay: timedelta) -> bool:
+        """Run this thread's own job again after `delay`; False when the message is another job.
+
+        The broker asks this for every message, since dramatiq's Retries re-enqueues the message that is running.
+        """
+        attempt = find_attempt(message.message_id)
+        if attempt is None or attempt.failure is None:
+            return False
+        outcome = attempt.outcome or Outcome.RETRYING
+        stored = _without_traceback(message.asdict())
+        failure = attempt.failure
+        settled = settle(
+            attempt, lambda: self._ledger.retry(attempt.lease, stored, failure, delay=delay, outcome=outcome)
+        )
+        attempt.outcome = outcome if settled else self._cancel_or_lose(attempt)
+        return True
+
+    def _succeed(self, attempt: Attempt) -> None:
+        attempt.outcome = Outcome.SUCCEEDED
+        if not attempt.lease.settled and not settle(attempt, lambda: self._ledger.succeed(attempt.lease)):
+            attempt.outcome = Outcome.LOST
+
+    def _cancel_or_lose(self, attempt: Attempt) -> Outcome:
+        cancelled = settle(attempt, lambda: self._ledger.cancel(attempt.lease.job_id, attempt.lease))
+        return Outcome.CANCELLED if cancelled else Outcome.LOST
+
+    def _release(self, message: MessageProxy) -> None:
+        attempt = find_attempt(message.message_id)
+        if attempt is not None:
+            self._held.remove(attempt.lease)
+            end_attempt()
+
+
+def settle(attempt: Attempt, write: Callable[[], bool]) -> bool:
+    """Write the attempt's end, patiently while the database is away and the lease may still be ours."""
+    deadline = time.monotonic() + SETTLE_PATIENCE_SECONDS
+    while True:
+        try:
+            attempt.lease.settled = write()
+            return attempt.lease.settled
+        except TransientError:
+            if time.monotonic() > deadline or attempt.lease.lost:
+                raise
+            time.sleep(SETTLE_PAUSE_SECONDS)
+
+
+def fail_unclaimed(ledger: Ledger, message_id: str, failure: Failure) -> bool:
+    """End a queued job that no actor here can run."""
+    try:
+        return ledger.fail(UUID(message_id), None, failure)
+    except ValueError:
+        return False
+
+
+def _without_traceback(message: dict[str, Any]) -> dict[str, Any]:
+    options = {key: value for key, value in message["options"].items() if key != "traceback"}
+    return message | {"options": options}

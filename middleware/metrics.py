@@ -1,0 +1,169 @@
+"""What Prometheus is told by workers. Queue and document gauges come from the database, in adapters/exporter."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.middleware import Middleware
+
+from domain.extraction import ExtractionReport
+from domain.indexing import IndexingReport
+from domain.ledger import Outcome
+from middleware.attempt import find_attempt
+
+DURATION_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+WAIT_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """Every counter, gauge and histogram that a worker process feeds."""
+
+    jobs_finished: Any
+    job_duration: Any
+    job_wait: Any
+    jobs_in_progress: Any
+    leases_reaped: Any
+    pages: Any
+    chunks: Any
+    chunks_reused: Any
+    embedding_tokens: Any
+    pool_size: Any
+    pool_available: Any
+    pool_waiting: Any
+
+
+_instruments: Instruments | None = None
+
+
+def open_instruments(folder: Path) -> Instruments:
+    """Create the instruments of this process, in files below `folder` that the exporter adds up.
+
+    prometheus_client chooses the kind of its values when it is first imported; choosing here works in either order.
+    """
+    global _instruments  # noqa: PLW0603 - one per process, like prometheus_client's own registry
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    from prometheus_client import values  # noqa: PLC0415 - reads the variable above
+
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+    _instruments = _instruments or _create()
+    return _instruments
+
+
+def instruments() -> Instruments | None:
+    """Return the instruments; None outside of a worker process."""
+    return _instruments
+
+
+def metrics_folder(master_pid: int) -> Path:
+    """Name the folder of one `dramatiq` run: fresh for every run, though process ids come back."""
+    return Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}" / f"{master_pid}-{start_time(master_pid)}"
+
+
+def start_time(pid: int) -> str:
+    """Tell when a process started, in clock ticks after boot (proc(5), field 22); "0" where /proc does not exist."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return "0"
+
+
+def observe_pool(stats: Mapping[str, int]) -> None:
+    """Publish psycopg_pool's statistics; a missing key means zero there."""
+    if _instruments:
+        _instruments.pool_size.set(stats.get("pool_size", 0))
+        _instruments.pool_available.set(stats.get("pool_available", 0))
+        _instruments.pool_waiting.set(stats.get("requests_waiting", 0))
+
+
+def count_extraction(report: ExtractionReport) -> None:
+    """Count what one extraction read."""
+    if _instruments:
+        _instruments.pages.inc(report.pages - report.resumed_after)
+
+
+def count_indexing(report: IndexingReport, *, model: str) -> None:
+    """Count what one indexing published and spent."""
+    if _instruments:
+        _instruments.chunks.inc(report.chunks)
+        _instruments.chunks_reused.inc(report.reused)
+        _instruments.embedding_tokens.labels(model).inc(report.tokens)
+
+
+class Metrics(Middleware):
+    """Counts jobs by actor, queue and outcome, and how long they took and waited.
+
+    Stands behind JobLedger, so that it sees the attempt's outcome before the lease is let go.
+    """
+
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002
+        """Count a claimed job in."""
+        attempt = find_attempt(message.message_id)
+        if _instruments and attempt:
+            _instruments.jobs_in_progress.labels(message.actor_name, message.queue_name).inc()
+            _instruments.job_wait.labels(message.queue_name).observe(max(0.0, attempt.claim.waited_seconds))
+
+    def after_ack(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002
+        """Count it out."""
+        self._finish(message)
+
+    def after_nack(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002
+        """Count it out."""
+        self._finish(message)
+
+    def _finish(self, message: MessageProxy) -> None:
+        attempt = find_attempt(message.message_id)
+        if not _instruments or attempt is None:
+            return
+        labels = (message.actor_name, message.queue_name)
+        _instruments.jobs_in_progress.labels(*labels).dec()
+        _instruments.job_duration.labels(*labels).observe(attempt.seconds)
+        _instruments.jobs_finished.labels(*labels, attempt.outcome or Outcome.LOST).inc()
+
+
+def _create() -> Instruments:
+    from prometheus_client import Counter, Gauge, Histogram  # noqa: PLC0415
+
+    job = ("actor", "queue")
+    return Instruments(
+        jobs_finished=Counter(
+            "headrace_jobs_finished", "Attempts that ended, by outcome.", (*job, "outcome"), registry=None
+        ),
+        job_duration=Histogram(
+            "headrace_job_duration_seconds", "How long attempts took.", job, registry=None, buckets=DURATION_BUCKETS
+        ),
+        job_wait=Histogram(
+            "headrace_job_wait_seconds",
+            "How long jobs waited after they were due.",
+            ("queue",),
+            registry=None,
+            buckets=WAIT_BUCKETS,
+        ),
+        jobs_in_progress=Gauge(
+            "headrace_jobs_in_progress", "Attempts running now.", job, registry=None, multiprocess_mode="livesum"
+        ),
+        leases_reaped=Counter(
+            "headrace_leases_reaped",
+            "Jobs taken from silent workers, by what became of them.",
+            ("state",),
+            registry=None,
+        ),
+        pages=Counter("headrace_pages", "Pages extracted.", registry=None),
+        chunks=Counter("headrace_chunks", "Chunks published.", registry=None),
+        chunks_reused=Counter("headrace_chunks_reused", "Chunks whose vector existed already.", registry=None),
+        embedding_tokens=Counter("headrace_embedding_tokens", "Tokens spent.", ("model",), registry=None),
+        pool_size=_pool_gauge("size", "Connections in the database pools."),
+        pool_available=_pool_gauge("available", "Idle connections in the database pools."),
+        pool_waiting=_pool_gauge("waiting", "Threads waiting for a database connection."),
+    )
+
+
+def _pool_gauge(name: str, help_text: str) -> Any:
+    from prometheus_client import Gauge  # noqa: PLC0415
+
+    return Gauge(f"headrace_database_pool_{name}", help_text, registry=None, multiprocess_mode="livesum")

@@ -1,0 +1,128 @@
+"""Open what a worker process needs before it takes its first job, and close it after its last."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import structlog
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+from dramatiq.worker import Worker
+
+from domain.errors import HeadraceError, SchemaError, SettingsError
+from domain.ledger import DispatchTable, HintLists, LeaseTable
+from middleware.attempt import HeldLeases
+from middleware.keeper import LeaseKeeper
+from middleware.metrics import instruments, metrics_folder, observe_pool, open_instruments
+from middleware.relay import Relay
+from middleware.watchdog import Watchdog
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+#: sysexits(3): a restart does not help until somebody changes something / a restart may help.
+EXIT_CONFIGURATION = 78
+EXIT_UNAVAILABLE = 69
+
+
+class RuntimeLifecycle(Middleware, Generic[T]):
+    """Holds the one runtime of a worker process, the pattern of Dramatiq's CurrentMessage; only actors ask for it.
+
+    The runtime opens after the fork and before consumers start; a failure stops the boot.
+    """
+
+    def __init__(self, open_runtime: Callable[[], AbstractContextManager[T]]) -> None:
+        self._open_runtime = open_runtime
+        self._stack = ExitStack()
+        self._runtime: T | None = None
+
+    @property
+    def current(self) -> T:
+        """Return the runtime. Raises RuntimeError outside of a worker process."""
+        if self._runtime is None:
+            raise RuntimeError("no worker is running in this process; send the actor a message instead of calling it")
+        return self._runtime
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
+        """Open the runtime. SystemExit stops the boot: 78 when somebody must act, 69 when waiting may help."""
+        worker.queue_prefetch = worker.worker_threads  # a job that waits here is a job another worker could start
+        try:
+            self._runtime = self._stack.enter_context(self._open_runtime())
+        except (SettingsError, SchemaError) as error:
+            log.critical("worker_cannot_start", reason=str(error))
+            sys.exit(EXIT_CONFIGURATION)
+        except (HeadraceError, OSError) as error:
+            log.critical("worker_cannot_start", reason=str(error))
+            sys.exit(EXIT_UNAVAILABLE)
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
+        """Close the runtime."""
+        self._runtime = None
+        self._stack.close()
+
+
+class WorkerThreads(Middleware):
+    """Runs the threads of a worker process: lease keeper, relay, watchdog; and keeps the exporter up."""
+
+    def __init__(
+        self,
+        *,
+        open_leases: Callable[[], AbstractContextManager[LeaseTable]],
+        open_dispatch: Callable[[], AbstractContextManager[DispatchTable]],
+        hints: HintLists,
+        held: HeldLeases,
+        heartbeat: timedelta,
+        lease_ttl: timedelta,
+        batch_size: int,
+        interval: timedelta,
+        pool_stats: Callable[[], Mapping[str, int]],
+        keep_exporter: Callable[[Path], AbstractContextManager[None]],
+    ) -> None:
+        self._keeper = LeaseKeeper(open_leases, held, heartbeat=heartbeat, lease_ttl=lease_ttl, on_rescue=_count_rescue)
+        self._open_relay: Callable[[Broker], Relay] = lambda broker: Relay(
+            open_dispatch, hints, queues=broker.get_declared_queues(), batch_size=batch_size, interval=interval
+        )
+        self._pool_stats = pool_stats
+        self._keep_exporter = keep_exporter
+        self._stack = ExitStack()
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
+        """Start renewing leases before the first claim."""
+        self._folder = metrics_folder(os.getppid())
+        open_instruments(self._folder)
+        self._keeper.start()
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Start ringing for jobs once somebody can hear it."""
+        self._relay = self._open_relay(broker)
+        self._relay.start()
+        progress = {"lease-keeper": lambda: self._keeper.last_beat, "relay": lambda: self._relay.last_progress}
+        self._watchdog = Watchdog(
+            worker,
+            self._folder / f"alive-{os.getpid()}",
+            progress=progress,
+            on_beat=lambda: observe_pool(self._pool_stats()),
+        )
+        self._watchdog.start()
+        self._stack.enter_context(self._keep_exporter(self._folder))
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
+        """Hand the relay's lead on; running jobs go on under renewed leases."""
+        self._watchdog.drain()
+        self._relay.stop()
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
+        """Stop renewing leases."""
+        self._keeper.stop()
+        self._stack.close()
+
+
+def _count_rescue(state: str) -> None:
+    counters = instruments()
+    if counters:
+        counters.leases_reaped.labels(state).inc()

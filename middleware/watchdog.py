@@ -1,0 +1,71 @@
+"""Tell whether this process still makes progress: a beacon file for the exporter, an exit for a dead thread."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Thread
+from time import monotonic
+
+import structlog
+from dramatiq.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+BEACON_SECONDS = 1.0
+
+#: A thread that made no progress for this long turns liveness red.
+STUCK_SECONDS = 30.0
+
+#: sysexits(3) EX_SOFTWARE; the process manager restarts the workers.
+EXIT_DEAD_THREAD = 70
+
+
+class Watchdog(Thread):
+    """Touches the process's beacon while consumers, worker threads, lease keeper and relay all live and move.
+
+    Dramatiq never replaces a thread that died. Then the process exits, its jobs are rescued, and its master and the
+    process manager start new workers.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        beacon: Path,
+        *,
+        progress: Mapping[str, Callable[[], float]],
+        on_beat: Callable[[], None],
+    ) -> None:
+        super().__init__(name="watchdog", daemon=True)
+        self._worker = worker
+        self._beacon = beacon
+        self._progress = progress
+        self._on_beat = on_beat
+        self._is_draining = False
+
+    def run(self) -> None:
+        """Check every second, as long as the process lives."""
+        while True:
+            time.sleep(BEACON_SECONDS)
+            if not self._is_draining:
+                self._exit_when_a_thread_died()
+            if self._is_draining or not self._stuck_threads():
+                self._beacon.touch()
+            self._on_beat()
+
+    def drain(self) -> None:
+        """Expect threads to end: the process shuts down and is alive until it is gone."""
+        self._is_draining = True
+
+    def _exit_when_a_thread_died(self) -> None:
+        dead = self._dead_threads()
+        if dead and not self._is_draining:
+            log.critical("thread_died", threads=dead, next="this process exits, its jobs are rescued")
+            os._exit(EXIT_DEAD_THREAD)
+
+    def _dead_threads(self) -> list[str]:
+        threads = [*self._worker.workers, *self._worker.consumers.values()]
+        return [thread.name for thread in threads if not thread.is_alive()]
+
+    def _stuck_threads(self) -> list[str]:
+        return [name for name, last in self._progress.items() if monotonic() - last() > STUCK_SECONDS]

@@ -1,0 +1,108 @@
+"""Requests keep the limits; answers are checked before anybody uses them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.embedding import check_texts, plan_batches, unit_vectors
+from domain.errors import FailureCode, PermanentError, TransientError
+from domain.ports import EmbeddingLimits, Vectors
+
+LIMITS = EmbeddingLimits(inputs_per_request=5, tokens_per_request=100, tokens_per_input=40)
+
+
+def identity(tokens: int) -> int:
+    return tokens
+
+
+@given(st.lists(st.integers(0, 40)))
+def test_batches_keep_order_and_limits(counts: list[int]) -> None:
+    batches = list(plan_batches(counts, LIMITS, tokens=identity))
+    assert [count for batch in batches for count in batch] == counts
+    for batch in batches:
+        assert 1 <= len(batch) <= LIMITS.inputs_per_request
+        assert sum(batch) <= LIMITS.tokens_per_request
+
+
+@given(st.lists(st.integers(1, 40), min_size=1))
+def test_a_batch_ends_only_where_the_next_text_does_not_fit(counts: list[int]) -> None:
+    batches = list(plan_batches(counts, LIMITS, tokens=identity))
+    for batch, following in zip(batches, batches[1:], strict=False):
+        assert len(batch) == LIMITS.inputs_per_request or sum(batch) + following[0] > LIMITS.tokens_per_request
+
+
+def test_no_items_make_no_request() -> None:
+    assert list(plan_batches([], LIMITS, tokens=identity)) == []
+
+
+def test_items_are_read_as_the_requests_go_out() -> None:
+    read: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            read.append(number)
+            yield 10
+
+    next(plan_batches(items(), LIMITS, tokens=identity))
+    assert len(read) == 6
+
+
+@pytest.mark.parametrize(
+    "limits", [EmbeddingLimits(5, 100, 40), EmbeddingLimits(5, 40, 100)], ids=["per input", "per request"]
+)
+def test_a_text_that_no_request_may_carry_is_rejected(limits: EmbeddingLimits) -> None:
+    assert list(plan_batches([40], limits, tokens=identity)) == [[40]]
+    with pytest.raises(PermanentError, match=r"41 tokens.*takes 40.*CHUNK_TOKENS") as caught:
+        list(plan_batches([1, 41], limits, tokens=identity))
+    assert caught.value.code is FailureCode.EMBEDDING_REJECTED
+
+
+def test_an_empty_text_is_named() -> None:
+    check_texts(["a", " "])
+    with pytest.raises(PermanentError, match="Text 2 of 3"):
+        check_texts(["a", "", "b"])
+
+
+def vectors(*rows: list[float]) -> list[Vectors]:
+    return [np.array(row, np.float32) for row in rows]
+
+
+def test_vectors_are_scaled_to_length_one() -> None:
+    unit = unit_vectors(vectors([3, 4], [0, -2]), count=2, dimensions=2)
+    np.testing.assert_allclose(unit, [[0.6, 0.8], [0, -1]], atol=1e-7)
+    assert unit.dtype == np.float32
+
+
+def test_very_long_and_very_short_vectors_are_scaled_too() -> None:
+    unit = unit_vectors(vectors([3e30, 4e30], [3e-30, 4e-30]), count=2, dimensions=2)
+    np.testing.assert_allclose(unit, [[0.6, 0.8]] * 2, rtol=1e-5)
+
+
+def test_the_callers_vectors_are_left_alone() -> None:
+    raw = vectors([3, 4])
+    unit_vectors(raw, count=1, dimensions=2)
+    np.testing.assert_array_equal(raw[0], [3, 4])
+
+
+def test_no_vectors_keep_their_shape() -> None:
+    assert unit_vectors([], count=0, dimensions=7).shape == (0, 7)
+
+
+@pytest.mark.parametrize("rows", [[], [[1.0, 0.0], [1.0, 0.0]]])
+def test_another_number_of_vectors_is_a_sick_server(rows: list[list[float]]) -> None:
+    with pytest.raises(TransientError, match=f"{len(rows)} vectors for 1 texts"):
+        unit_vectors(vectors(*rows), count=1, dimensions=2)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0])
+def test_a_vector_without_direction_is_a_sick_server(bad: float) -> None:
+    with pytest.raises(TransientError, match="zero or not finite"):
+        unit_vectors(vectors([1, 0], [0, bad]), count=2, dimensions=2)
+
+
+def test_another_length_is_a_wrong_setting() -> None:
+    with pytest.raises(PermanentError, match="EMBEDDING_DIMENSIONS=3"):
+        unit_vectors(vectors([1, 0], [1, 0, 0]), count=2, dimensions=2)
