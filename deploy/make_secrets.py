@@ -13,7 +13,7 @@ def make_secrets(folder: Path = FOLDER) -> list[str]:
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
-    written = []
+    written: list[str] = []
     password = _keep_or_write(folder / "postgres_password", secrets.token_urlsafe(24), written)
     _keep_or_write(folder / "database_url", f"postgresql://headrace:{password}@postgres:5432/headrace", written)
     _keep_or_write(folder / "metrics_token", secrets.token_urlsafe(24), written)

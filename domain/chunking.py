@@ -15,7 +15,7 @@ import numpy as np
 from semantic_text_splitter import TextSplitter
 
 from domain.documents import Chunk, Page
-from domain.tokens import running_tokens, whole_tokens
+from domain.tokens import Floats, running_tokens, whole_tokens
 
 PAGE_BREAK = "\n\n"
 
@@ -94,7 +94,7 @@ class Chunker:
         length = fresh + len(_first_passage(window[fresh:], max(1, limit - fresh)))
         return _Cut(length, whole_tokens(float(tokens[length - 1])), self._tail(window[:length], tokens))
 
-    def _tail(self, cut: str, tokens: "np.ndarray[tuple[int], np.dtype[np.float32]]") -> int:
+    def _tail(self, cut: str, tokens: Floats) -> int:
         """Return how many of the last characters the next chunk repeats: whole lines, sentences or words."""
         allowed = tokens[len(cut) - 1] - self.overlap_tokens
         first = int(np.searchsorted(tokens[: len(cut)], allowed, side="left")) + 1

@@ -175,13 +175,13 @@ def _tokens_used(answer: "CreateEmbeddingResponse", texts: Sequence[str]) -> int
 
 
 def _translate(error: Exception, key: str) -> HeadraceError:
-    from openai import APIStatusError, APITimeoutError  # noqa: PLC0415
+    from openai import APIConnectionError, APIStatusError, APITimeoutError  # noqa: PLC0415
 
     if isinstance(error, APIStatusError):
         return _translate_status(error, _words(error, key))
     if isinstance(error, TimeoutError | APITimeoutError):
         return _unavailable("did not answer in time (EMBEDDING_TIMEOUT_SECONDS)")
-    if isinstance(error, OSError) or str(error).startswith("Connection error"):
+    if isinstance(error, OSError | APIConnectionError):
         return _unavailable("cannot be reached (OPENAI_BASE_URL)")
     return _unavailable(f"sent no valid answer ({type(error).__name__})")
 

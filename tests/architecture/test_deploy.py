@@ -203,6 +203,16 @@ def test_promtool_accepts_the_alerts(promtool):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_every_alert_fires_when_it_should_and_only_then(promtool):
+    cases = (ROOT / "tests/architecture/alerts_test.yml").read_text(encoding="utf-8")
+    alerts = re.findall(r"- alert: (\w+)", ALERTS.read_text(encoding="utf-8"))
+
+    result = run_tool(promtool, "test", "rules", "tests/architecture/alerts_test.yml")
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert [alert for alert in alerts if cases.count(alert) < 2] == []
+
+
 def test_promtool_accepts_the_configuration(promtool):
     # The token's file exists only inside the container.
     result = run_tool(promtool, "check", "config", "--syntax-only", str(ROOT / "deploy/prometheus/prometheus.yml"))

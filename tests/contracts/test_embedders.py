@@ -12,6 +12,7 @@ from email.utils import format_datetime
 
 import numpy as np
 import pytest
+
 from adapters.embeddings.local import LocalEmbedder
 from adapters.embeddings.openai_compatible import KEY_WAIT, LONGEST_WAIT, OpenAIEmbedder
 from adapters.embeddings.provider import make_embedder

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -190,6 +191,17 @@ def test_the_next_owner_takes_over_right_after_a_kill(server_folder: Path) -> No
         owner.process.wait(10)
         with embedded_stack(server_folder) as stack:
             assert count_rows(stack) == 1
+
+
+def test_the_next_owner_waits_until_a_dead_ones_servers_are_gone(server_folder: Path) -> None:
+    with owner_of(server_folder) as owner:
+        family = owner.descendants()
+        valkey = int(redis.Redis.from_url(owner.redis_url).info("server")["process_id"])
+        os.kill(valkey, signal.SIGSTOP)  # it cannot hear its leash
+        os.kill(owner.process.pid, signal.SIGKILL)
+        threading.Timer(1.0, os.kill, [valkey, signal.SIGCONT]).start()
+        with embedded_stack(server_folder):
+            assert all(map(is_gone, family))
 
 
 def test_the_next_owner_takes_over_after_everything_but_postgres_was_shot(server_folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Requests keep the limits; answers are checked before anybody uses them."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def test_batches_keep_order_and_limits(counts: list[int]) -> None:
 @given(st.lists(st.integers(1, 40), min_size=1))
 def test_a_batch_ends_only_where_the_next_text_does_not_fit(counts: list[int]) -> None:
     batches = list(plan_batches(counts, LIMITS, tokens=identity))
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         assert len(batch) == LIMITS.inputs_per_request or sum(batch) + following[0] > LIMITS.tokens_per_request
 
 
