@@ -1,7 +1,6 @@
 """Settings: read once into one frozen object. Nothing else in the project reads the environment."""
 
 from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -187,24 +186,30 @@ class Settings(BaseSettings):
             raise ValueError(f"must start with one of {', '.join(BLOB_SCHEMES)}")
         return value
 
+    @field_validator("openai_api_key", "metrics_token", "openai_base_url", mode="before")
+    @classmethod
+    def _blank_is_missing(cls, value: object) -> object:
+        """Read an empty secrets file as no secret at all."""
+        return None if isinstance(value, str) and not value.strip() else value
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if self.metrics_require_auth and self.metrics_token is None:
-            raise ValueError("METRICS_TOKEN is missing: METRICS_REQUIRE_AUTH asks for one")
+            raise _misfit("metrics_token", "is missing: METRICS_REQUIRE_AUTH asks for one")
         if self.embedding_provider == "openai" and self.openai_api_key is None and self.openai_base_url is None:
-            raise ValueError("OPENAI_API_KEY is missing: EMBEDDING_PROVIDER is `openai` (or set OPENAI_BASE_URL)")
+            raise _misfit("openai_api_key", "is missing: EMBEDDING_PROVIDER is `openai` (or set OPENAI_BASE_URL)")
         if self.chunk_overlap_tokens >= self.chunk_tokens:
-            raise ValueError("CHUNK_OVERLAP_TOKENS must be below CHUNK_TOKENS")
+            raise _misfit("chunk_overlap_tokens", "must be below CHUNK_TOKENS")
         if self.heartbeat_seconds * 3 > self.lease_seconds:
-            raise ValueError("LEASE_SECONDS must be at least three times HEARTBEAT_SECONDS")
+            raise _misfit("lease_seconds", "must be at least three times HEARTBEAT_SECONDS")
         return self
 
-    @cached_property
+    @property
     def lease_ttl(self) -> timedelta:
         """How long a lease lives without a heartbeat."""
         return timedelta(seconds=self.lease_seconds)
 
-    @cached_property
+    @property
     def is_sqlite(self) -> bool:
         """Whether the database is the SQLite file that serves reservations alone."""
         return self.database_url.get_secret_value().startswith("sqlite:///")
@@ -226,8 +231,13 @@ def _explain(error: ValidationError) -> str:
 def _explain_one(field: str, message: str) -> str:
     reason = "is missing" if message == "Field required" else message.removeprefix("Value error, ")
     if field not in Settings.model_fields:
-        return reason
-    example = (Settings.model_fields[field].examples or [""])[0]
-    return (
-        f"{field.upper()} {'' if reason == 'is missing' else 'is wrong: '}{reason}; example: {field.upper()}={example}"
-    )
+        return reason  # from _misfit, which names the setting itself
+    return f"{field.upper()} {'' if reason == 'is missing' else 'is wrong: '}{reason}; {_example(field)}"
+
+
+def _misfit(field: str, reason: str) -> ValueError:
+    return ValueError(f"{field.upper()} {reason}; {_example(field)}")
+
+
+def _example(field: str) -> str:
+    return f"example: {field.upper()}={(Settings.model_fields[field].examples or [''])[0]}"

@@ -18,7 +18,10 @@ from typing import Any, BinaryIO
 import pymupdf
 from pymupdf import mupdf
 
-_SUSPICIOUS = re.compile(r"zlib|flate|premature end|not a stream", re.IGNORECASE)
+#: Warnings that only raise suspicion: each of them also occurs in files that lost nothing.
+_SUSPICIOUS = re.compile(
+    r"zlib|flate|premature end|not a stream|Length incorrect|cannot load object|page tree", re.IGNORECASE
+)
 _OBJECT_START = re.compile(rb"(?<!\d)(\d{1,10})\s+\d{1,5}\s+obj\b")
 _PIECE_BYTES = 1 << 16
 _ZLIB_HEADER_BYTES = 2

@@ -34,8 +34,7 @@ def outcome(target: Target, **changes: float) -> tuple[list[int], HeadraceError]
     """Return the numbers of the pages and what reading ended with."""
     numbers: list[int] = []
     with pytest.raises(HeadraceError, match=r"^[A-Z].*\.$") as caught:
-        for batch in reader(target, **changes).read_pages(FILE):
-            numbers += [page.number for page in batch.pages]
+        numbers.extend(page.number for batch in reader(target, **changes).read_pages(FILE) for page in batch.pages)
     return numbers, caught.value
 
 

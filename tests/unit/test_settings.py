@@ -150,7 +150,6 @@ def test_values_that_do_not_fit_together_are_named(environment, variables, name,
     assert reason in fault
 
 
-@pytest.mark.xfail(strict=True, reason="adapters/settings.py gives no example for settings that do not fit together")
 @pytest.mark.parametrize(("variables", "name"), [case[:2] for case in WRONG_TOGETHER])
 def test_values_that_do_not_fit_together_come_with_an_example(environment, variables, name):
     environment(**variables)
@@ -268,7 +267,6 @@ def test_a_variable_outranks_the_secrets_file_unless_it_is_empty(environment, se
     assert settings.redis_url.get_secret_value() == REDIS_URL
 
 
-@pytest.mark.xfail(strict=True, reason="adapters/settings.py takes an empty secrets file for a token of no letters")
 def test_an_empty_secrets_file_is_no_token(environment, secrets_folder):
     (secrets_folder / "metrics_token").write_text("\n")
     environment(METRICS_REQUIRE_AUTH="true")
