@@ -13,10 +13,12 @@ from adapters.pdf.reader import SandboxedPageReader
 from adapters.postgres.dispatch import PostgresDispatch
 from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import PostgresLedger
-from adapters.postgres.migrate import check_schema
+from adapters.postgres.migrate import check_schema, migrate
 from adapters.postgres.pool import LazyPool, connect
+from adapters.postgres.search import PostgresSearcher
 from adapters.postgres.transactions import PostgresTransactions
 from adapters.postgres.usage import PostgresReservations
+from adapters.postgres.vector_index import ensure_vector_index
 from adapters.redis.hints import Hints
 from adapters.settings import Settings
 from adapters.sqlite.reservations import SqliteReservations
@@ -28,6 +30,7 @@ from domain.indexing import IndexingReport, index_document
 from domain.intake import Receipt, delete_document, receive_document, reindex_document
 from domain.ledger import DispatchTable, LeaseTable
 from domain.ports import BlobStore, Embedder, PageReader, Reservations, Transactions
+from domain.search import Hit, search_chunks
 from domain.usage import Reservation
 
 
@@ -160,3 +163,20 @@ def make_producer(settings: Settings, pool: LazyPool | None = None) -> ProducerR
         pool=pool,
         ledger=make_ledger(pool),
     )
+
+
+def make_search(settings: Settings, pool: LazyPool) -> Callable[..., Sequence[Hit]]:
+    """Bind `search_chunks` to its ports; the model loads and the pool connects on first use."""
+    return partial(search_chunks, searcher=PostgresSearcher(pool), embedder=make_embedder(settings))
+
+
+def prepare_database(settings: Settings) -> list[str]:
+    """Apply missing migrations and build the configured model's index; return the names of what was done.
+
+    Raises SchemaError and SettingsError; safe to call at every start and by several callers at once.
+    """
+    url = settings.database_url.get_secret_value()
+    done, embedder = migrate(url), make_embedder(settings)
+    with closing(connect(url)) as connection:
+        is_new = ensure_vector_index(connection, embedder.model, embedder.dimensions)
+    return [*done, *([f"vector index for {embedder.model}"] if is_new else [])]

@@ -157,9 +157,9 @@ class Settings(BaseSettings):
         default=2, description="Most parser processes at a time, per worker process.", examples=["4"]
     )
 
-    chunk_tokens: int = Field(default=400, ge=32, le=8000, description="Most tokens in one chunk.", examples=["200"])
+    chunk_tokens: int = Field(default=256, ge=32, le=8000, description="Most tokens in one chunk.", examples=["200"])
     chunk_overlap_tokens: int = Field(
-        default=0,
+        default=25,
         ge=0,
         description="Tokens that neighbouring chunks share; must stay below CHUNK_TOKENS.",
         examples=["40"],

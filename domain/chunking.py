@@ -136,7 +136,7 @@ class _PageText:
         self._buffer = ""
         self._at = 0  # position in the buffer; a position in the document is `_at + _dropped`
         self._dropped = 0
-        self._starts: list[int] = []  # where each page in the buffer starts in the document
+        self._starts: list[int] = []  # where each page so far starts in the document
         self._numbers: list[int] = []
 
     def peek(self, count: int) -> str:
@@ -179,14 +179,9 @@ class _PageText:
         page = next(self._pages, None)
         if page is None:
             return False
-        self._drop_what_was_read()
+        self._buffer, self._dropped, self._at = self._buffer[self._at :], self._dropped + self._at, 0
         self._buffer += PAGE_BREAK * bool(self._numbers)
         self._starts.append(self._dropped + len(self._buffer))
         self._numbers.append(page.number)
         self._buffer += page.text
         return True
-
-    def _drop_what_was_read(self) -> None:
-        self._buffer, self._dropped, self._at = self._buffer[self._at :], self._dropped + self._at, 0
-        done = max(0, bisect_right(self._starts, self._dropped) - 1)
-        del self._starts[:done], self._numbers[:done]

@@ -237,7 +237,9 @@ def _refuse(fault: Fault | None, retry_after: str, authorization: str) -> None:
         case Fault.NO_CREDIT:
             raise _Refusal(429, "You exceeded your current quota", "insufficient_quota", "insufficient_quota")
         case Fault.UNAUTHORIZED:
-            raise _Refusal(401, f"Incorrect API key provided: {authorization}", code="invalid_api_key")
+            raise _Refusal(
+                401, f"Incorrect API key provided: {authorization.removeprefix('Bearer ')}", code="invalid_api_key"
+            )
         case Fault.FORBIDDEN:
             raise _Refusal(403, "Your project has no access to this model", code="model_not_allowed")
         case Fault.REJECTED:

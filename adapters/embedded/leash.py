@@ -82,7 +82,8 @@ class Leash:
 
     def _start(self) -> None:
         first_signal = self._steps[0][0] if self._steps else signal.SIGKILL
-        process = subprocess.Popen(
+        # Kept for life: a Popen that is collected waits for its child, and the exit code would be lost to us.
+        self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=2,
@@ -94,9 +95,9 @@ class Leash:
             # which matters, because that would reset the death signal.
             preexec_fn=_die_with_parent(os.getpid(), first_signal),  # noqa: PLW1509
         )
-        self._pid = process.pid
+        self._pid = self._process.pid
         with contextlib.suppress(BrokenPipeError):  # the owner is gone already; the end of stdin will tell
-            os.write(1, f"{process.pid}\n".encode())
+            os.write(1, f"{self._pid}\n".encode())
 
     def _wait(self, doorbell: int, *, watch_stdin: bool, seconds: float) -> None:
         """Sleep until something happens, then take note of signals, the end of stdin and ended children."""

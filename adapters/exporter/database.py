@@ -1,6 +1,7 @@
 """Gauges that only the database knows: queues, documents, relay lag."""
 
 from collections.abc import Iterable, Iterator
+from itertools import product
 
 import psycopg
 from prometheus_client import Metric
@@ -9,11 +10,14 @@ from prometheus_client.registry import Collector
 
 from adapters.exporter.probes import PROBE_TIMEOUT_SECONDS
 from adapters.postgres.sql import load_queries
+from domain.documents import DocumentState
+from domain.jobs import FINISHED, JOBS, JobState
 
 _JOBS = load_queries("jobs")
 _DOCUMENTS = load_queries("documents")
 
-WAITING = ("pending", "retrying")
+WAITING = (JobState.PENDING, JobState.RETRYING)
+UNFINISHED = [state for state in JobState if state not in FINISHED]
 
 
 class DatabaseCollector(Collector):
@@ -36,18 +40,22 @@ class DatabaseCollector(Collector):
             return
         yield GaugeMetricFamily("headrace_database_up", "Whether Postgres answers.", value=1)
         yield from queue_metrics(queues)
-        yield _by_label("headrace_documents", "Documents by state.", ["state"], documents)
+        counts = dict.fromkeys(map(str, DocumentState), 0) | dict(documents)
+        yield _by_label("headrace_documents", "Documents by state.", ["state"], counts.items())
 
 
 def queue_metrics(rows: Iterable[tuple[str, str, int, float]]) -> Iterator[Metric]:
     """Turn (queue, state, jobs, age in seconds of the oldest due) rows into gauges."""
+    found = {(queue, state): (jobs, seconds) for queue, state, jobs, seconds in rows}
+    queues = sorted({spec.queue for spec in JOBS.values()} | {queue for queue, _ in found})
     depth = GaugeMetricFamily("headrace_queue_depth", "Unfinished jobs by queue and state.", labels=["queue", "state"])
-    oldest: dict[str, float] = {}
+    oldest = dict.fromkeys(queues, 0.0)
     lag = 0.0
-    for queue, state, jobs, seconds in rows:
+    for queue, state in product(queues, UNFINISHED):  # an empty queue is 0, not absent
+        jobs, seconds = found.get((queue, state), (0, 0.0))
         depth.add_metric([queue, state], jobs)
-        if state != "running":
-            oldest[queue] = max(oldest.get(queue, 0.0), seconds)
+        if state is not JobState.RUNNING:
+            oldest[queue] = max(oldest[queue], seconds)
         if state in WAITING:
             lag = max(lag, seconds)
     yield depth

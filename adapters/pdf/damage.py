@@ -26,6 +26,10 @@ _OBJECT_START = re.compile(rb"(?<!\d)(\d{1,10})\s+\d{1,5}\s+obj\b")
 _PIECE_BYTES = 1 << 16
 _ZLIB_HEADER_BYTES = 2
 _ZLIB_CHECKSUM_BYTES = 4
+_TAIL_BYTES = 64
+_FLUSHED = b"\x00\x00\xff\xff"
+#: Ends of a text object, a graphics state and marked content: a page's operators rarely end otherwise.
+_CLOSING = (b"ET", b"Q", b"EMC")
 
 
 class DamageFinder:
@@ -93,10 +97,13 @@ class DamageFinder:
         return self._verdicts[number]
 
     def _is_there(self, thing: Any) -> bool:
-        """Tell whether a reference leads somewhere; what the end of the file cut off is not there."""
-        return not mupdf.pdf_is_indirect(thing) or not (
-            mupdf.pdf_is_null(thing) or mupdf.pdf_to_num(thing) == self._cut
-        )
+        """Tell whether a reference leads somewhere; what the end of the file cut off is not there.
+
+        In a file that needed no repair a reference to nothing is legal and means null (ISO 32000-1, 7.3.10).
+        """
+        if not self._document.is_repaired or not mupdf.pdf_is_indirect(thing):
+            return True
+        return not mupdf.pdf_is_null(thing) and mupdf.pdf_to_num(thing) != self._cut
 
     def _is_genuine_stream(self, stream: Any) -> bool:
         """Tell whether operators that draw text are what was written: here a wrong checksum means wrong words."""
@@ -118,24 +125,32 @@ class Deflated(Enum):
 
     WHOLE = "whole"
     CHANGED = "changed"
+    UNFINISHED = "unfinished"
     BROKEN = "broken"
 
 
 def inspect_deflated(content: bytes) -> Deflated:
-    """Inflate a zlib stream piece by piece, so that a bomb costs time only. A missing checksum, or no data, is fine."""
+    """Inflate a zlib stream piece by piece, so that a bomb costs time only.
+
+    Some writers forget the checksum, or flush instead of finishing: what ends at a flush or behind a closing operator
+    is whole.
+    """
     inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    rest, checksum = content[_ZLIB_HEADER_BYTES:], 1
+    rest, checksum, tail = content[_ZLIB_HEADER_BYTES:], 1, b""
     try:
         while rest and not inflate.eof:
-            checksum = zlib.adler32(inflate.decompress(rest, _PIECE_BYTES), checksum)
+            piece = inflate.decompress(rest, _PIECE_BYTES)
+            checksum = zlib.adler32(piece, checksum)
+            tail = (tail + piece)[-_TAIL_BYTES:]
             rest = inflate.unconsumed_tail
     except zlib.error:
         return Deflated.BROKEN
-    if content and not inflate.eof:
-        return Deflated.BROKEN
+    if not inflate.eof:
+        ended = not content or content.rstrip().endswith(_FLUSHED) or tail.rstrip().endswith(_CLOSING)
+        return Deflated.WHOLE if ended else Deflated.UNFINISHED
     expected = inflate.unused_data[:_ZLIB_CHECKSUM_BYTES]
-    complete = len(expected) == _ZLIB_CHECKSUM_BYTES
-    return Deflated.CHANGED if complete and int.from_bytes(expected) != checksum else Deflated.WHOLE
+    genuine = len(expected) < _ZLIB_CHECKSUM_BYTES or int.from_bytes(expected) == checksum
+    return Deflated.WHOLE if genuine else Deflated.CHANGED
 
 
 def find_cut_object(stream: BinaryIO) -> int | None:

@@ -102,7 +102,7 @@ def _refuse_document(document: pymupdf.Document, limits: Limits) -> Refused | No
         return Refused(Refusal.ENCRYPTED, 0)
     count = document.page_count
     if count < 1:
-        return Refused(Refusal.DAMAGED if document.is_repaired else Refusal.NO_PAGES, 0)
+        return Refused(Refusal.DAMAGED if document.is_repaired or _take_warnings() else Refusal.NO_PAGES, 0)
     return Refused(Refusal.TOO_MANY_PAGES, 0, count) if count > limits.pages else None
 
 

@@ -99,9 +99,7 @@ def nothing_left(page_count: int) -> PermanentError:
 
 def not_started(error: Exception) -> TransientError:
     """Explain that there was no child to begin with."""
-    failure = TransientError(FailureCode.INTERNAL_ERROR, f"The parser could not be started: {error!r}.")
-    failure.__cause__ = error
-    return failure
+    return TransientError(FailureCode.INTERNAL_ERROR, f"The parser could not be started: {error!r}.")
 
 
 def _signal_name(number: int) -> str:

@@ -24,6 +24,10 @@ BATCH_SECONDS = 0.5
 GRACE_SECONDS = 5.0
 
 
+#: How long to wait after each failed start. A killed fork server takes about 10 ms to give its memory back.
+START_PAUSES_SECONDS = (0.02, 0.1, 0.5)
+
+
 class SandboxedPageReader:
     """Reads PDFs with PyMuPDF, each in a process of its own with limits of its own."""
 
@@ -70,11 +74,12 @@ class SandboxedPageReader:
 
 
 def start(target: Target, order: Order) -> Child:
-    """Start a child; a fork server that died is replaced, once."""
-    try:
-        return Child(target, order)
-    except (OSError, EOFError):
-        pass
+    """Start a child. A fork server that died is replaced, but only once the kernel has done with the dead one."""
+    for pause_seconds in START_PAUSES_SECONDS:
+        try:
+            return Child(target, order)
+        except (OSError, EOFError):
+            time.sleep(pause_seconds)
     try:
         return Child(target, order)
     except (OSError, EOFError) as error:

@@ -66,6 +66,12 @@ def test_the_exit_code_comes_through(start: Start) -> None:
     assert start("raise SystemExit(78)").wait(10) == 78
 
 
+def test_no_end_is_missed_however_quick(output: Path) -> None:
+    with output.open("wb") as file:
+        processes = [LeashedProcess(["false"], output=file.fileno()) for _ in range(30)]
+        assert {process.wait(10) for process in processes} == {1}
+
+
 def test_a_signal_becomes_a_shell_like_exit_code(start: Start) -> None:
     assert start("import os; os.kill(os.getpid(), 9)").wait(10) == 128 + 9
 

@@ -199,6 +199,7 @@ def test_the_next_owner_waits_until_a_dead_ones_servers_are_gone(server_folder: 
         valkey = int(redis.Redis.from_url(owner.redis_url).info("server")["process_id"])
         os.kill(valkey, signal.SIGSTOP)  # it cannot hear its leash
         os.kill(owner.process.pid, signal.SIGKILL)
+        owner.process.wait(10)
         threading.Timer(1.0, os.kill, [valkey, signal.SIGCONT]).start()
         with embedded_stack(server_folder):
             assert all(map(is_gone, family))

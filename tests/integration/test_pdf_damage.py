@@ -12,6 +12,11 @@ from tests import pdf_files
 WHOLE = zlib.compress(pdf_files.WORDS.encode() * 40)
 
 
+def flushed() -> bytes:
+    compressor = zlib.compressobj()
+    return compressor.compress(pdf_files.WORDS.encode()) + compressor.flush(zlib.Z_SYNC_FLUSH)
+
+
 def changed(content: bytes) -> bytes:
     return content[:-1] + bytes([content[-1] ^ 1])
 
@@ -24,10 +29,12 @@ def changed(content: bytes) -> bytes:
         (WHOLE[:-4], Deflated.WHOLE),
         (b"", Deflated.WHOLE),
         (changed(WHOLE), Deflated.CHANGED),
-        (WHOLE[: len(WHOLE) // 2], Deflated.BROKEN),
+        (flushed(), Deflated.WHOLE),
+        (zlib.compress(b"BT (words) Tj ET", 0)[:-4], Deflated.WHOLE),
+        (WHOLE[: len(WHOLE) // 2], Deflated.UNFINISHED),
         (b"\0" * 64, Deflated.BROKEN),
     ],
-    ids=["whole", "newline behind", "no checksum", "empty", "wrong checksum", "cut", "zeros"],
+    ids=["whole", "newline behind", "no checksum", "empty", "wrong checksum", "flushed", "closed", "cut", "zeros"],
 )
 def test_compressed_data_tells_whether_it_is_whole(content: bytes, verdict: Deflated) -> None:
     assert inspect_deflated(content) is verdict

@@ -94,3 +94,43 @@ FROM documents WHERE workspace_id = %(workspace_id)s AND state <> 'deleted' ORDE
 -- name: count_by_state
 -- Count documents per state.
 SELECT state, count(*) AS documents FROM documents GROUP BY state
+
+
+-- name: find_workspace
+-- Find a workspace by its id or its name.
+SELECT id FROM workspaces WHERE id::text = lower(%(workspace)s) OR name = %(workspace)s
+ORDER BY id::text = lower(%(workspace)s) DESC LIMIT 1
+
+-- name: workspace_names
+-- List the workspaces that people use.
+SELECT name FROM workspaces WHERE name <> 'system' ORDER BY name LIMIT 20
+
+-- name: follow
+-- Return how far some documents are, deleted ones too.
+SELECT id, name, state, page_count, pages_done, chunk_count, chunks_done, tokens_embedded, warning, failure_code,
+       failure_message
+FROM documents WHERE id = ANY(%(ids)s)
+
+-- name: stages
+-- Return the jobs of a document in the order they were put in: stage by stage, what it took.
+SELECT id, actor, queue, state, attempt, crash_count, created_at, started_at, finished_at,
+       extract(epoch FROM finished_at - created_at)::float8 AS seconds, failure_code, failure_message
+FROM jobs WHERE document_id = %(document_id)s ORDER BY created_at, id
+
+-- name: attempts
+-- Return every run of some jobs, oldest first.
+SELECT a.job_id, j.actor, a.lease, a.started_at, a.ended_at,
+       extract(epoch FROM a.ended_at - a.started_at)::float8 AS seconds, a.outcome, a.error
+FROM job_attempts a JOIN jobs j ON j.id = a.job_id
+WHERE a.job_id = ANY(%(job_ids)s) ORDER BY a.started_at, a.lease
+
+-- name: opening
+-- Return how the published text of a document begins.
+SELECT c.text FROM chunks c JOIN documents d ON d.id = c.document_id AND d.generation = c.generation
+WHERE d.id = %(document_id)s ORDER BY c.ordinal LIMIT 1
+
+-- name: relay_leads
+-- Tell whether some worker process leads the relay: it holds this advisory lock as long as it lives.
+SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+               AND (classid::bigint << 32 | objid::bigint) = %(lock)s) AS leads

@@ -1,18 +1,21 @@
 -- name: search
 -- Fuse nearest vectors and best full-text matches by reciprocal rank (Cormack et al., SIGIR 2009; k = 60).
 WITH nearest AS (
-    SELECT text_hash, row_number() OVER (ORDER BY distance) AS place FROM (
-        SELECT text_hash, embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) AS distance
-        FROM chunk_embeddings WHERE workspace_id = %(workspace_id)s AND model = {model}
-        ORDER BY distance LIMIT %(depth)s) e
+    SELECT text_hash, row_number() OVER (ORDER BY distance, text_hash) AS place FROM (
+        SELECT e.text_hash, e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) AS distance
+        FROM chunk_embeddings e WHERE e.workspace_id = %(workspace_id)s AND e.model = {model}
+          AND EXISTS (SELECT FROM chunks c JOIN documents d ON d.id = c.document_id AND d.generation = c.generation
+                      WHERE c.workspace_id = e.workspace_id AND c.text_hash = e.text_hash AND d.state <> 'deleted'
+                      OFFSET 0)  -- a filter per candidate: as a join it would lure the planner away from the index
+        ORDER BY distance LIMIT %(depth)s) found
 ), wanted AS (
     SELECT replace(plainto_tsquery('english', %(query)s)::text, ' & ', ' | ')::tsquery AS query
 ), matching AS (
-    SELECT text_hash, row_number() OVER (ORDER BY score DESC) AS place FROM (
+    SELECT text_hash, row_number() OVER (ORDER BY score DESC, text_hash) AS place FROM (
         SELECT c.text_hash, max(ts_rank_cd(c.search_vector, wanted.query, 1)) AS score
         FROM chunks c JOIN documents d ON d.id = c.document_id AND d.generation = c.generation, wanted
         WHERE c.workspace_id = %(workspace_id)s AND c.search_vector @@ wanted.query AND d.state <> 'deleted'
-        GROUP BY c.text_hash ORDER BY score DESC LIMIT %(depth)s) c
+        GROUP BY c.text_hash ORDER BY score DESC, c.text_hash LIMIT %(depth)s) found
 ), fused AS (
     SELECT text_hash, sum(1.0 / (60 + place))::float8 AS score
     FROM (SELECT * FROM nearest UNION ALL SELECT * FROM matching) ranks GROUP BY text_hash
@@ -22,4 +25,8 @@ SELECT d.id AS document_id, d.name AS document_name, c.ordinal, c.page_from, c.p
 FROM fused f
 JOIN chunks c ON c.workspace_id = %(workspace_id)s AND c.text_hash = f.text_hash
 JOIN documents d ON d.id = c.document_id AND d.generation = c.generation AND d.state <> 'deleted'
-ORDER BY f.score DESC, d.created_at, c.ordinal LIMIT %(limit)s
+ORDER BY f.score DESC, d.created_at, d.id, c.ordinal LIMIT %(limit)s
+
+-- name: widen_search
+-- Until the end of the transaction, look at more candidates and go on until enough of them pass the filters.
+SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', %(ef_search)s, true)

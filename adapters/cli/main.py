@@ -1,0 +1,69 @@
+"""The entry point of `headrace`: run a command, say in one sentence what went wrong, and end with a code that fits."""
+
+import os
+import sys
+from importlib.util import find_spec
+
+from domain.errors import FailureCode, HeadraceError, SchemaError, SettingsError, TransientError
+
+FAILED = 1
+#: sysexits(3) EX_CONFIG.
+WRONG_CONFIGURATION = 78
+INTERRUPTED = 130
+
+ADVICE = {
+    FailureCode.DATABASE_UNAVAILABLE: "`headrace doctor` looks closer.",
+    FailureCode.BLOB_UNAVAILABLE: "Check BLOB_URL; `headrace doctor` looks closer.",
+    FailureCode.EMBEDDING_UNAVAILABLE: "Check OPENAI_BASE_URL and OPENAI_API_KEY; `headrace doctor` looks closer.",
+}
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration, 130 interrupted."""
+    missing = [name for name in ("typer", "rich") if find_spec(name) is None]
+    if missing:
+        sys.exit(f"The command line needs {' and '.join(missing)}: pip install 'headrace[cli]'")
+    sys.exit(_run())
+
+
+def _run() -> int:
+    from adapters.cli.app import app
+
+    try:
+        code = app(standalone_mode=True)
+    except HeadraceError as error:
+        return _explain(error)
+    except BrokenPipeError:
+        return _reader_left()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as end:
+        return _flushed(end.code)
+    return _flushed(code)
+
+
+def _flushed(code: object) -> int:
+    """Write what is still buffered while somebody can hear that the reader has left."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_left()
+    return code if isinstance(code, int) else 0
+
+
+def _reader_left() -> int:
+    """End quietly when `| head` has seen enough; Python's own flush at exit must find nobody to complain to."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILED
+
+
+def _explain(error: HeadraceError) -> int:
+    sentence = str(error).rstrip()
+    advice = ADVICE.get(error.code, "") if isinstance(error, TransientError) else ""
+    full_stop = "" if sentence.endswith((".", "!", "?")) else "."
+    sys.stderr.write(f"{sentence[:1].upper()}{sentence[1:]}{full_stop} {advice}".rstrip() + "\n")
+    return WRONG_CONFIGURATION if isinstance(error, (SettingsError, SchemaError)) else FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""A throw-away installation: servers and workers of our own in a temporary folder, for the demo and the corpus run."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.bootstrap import prepare_database
+from adapters.cli.place import own_place, settings_with
+from adapters.cli.programs import worker_command
+from adapters.embedded.processes import LeashedProcess
+from adapters.embedded.programs import WORKER_STOP
+from adapters.embedded.stack import embedded_stack
+from adapters.settings import Settings
+
+#: Nobody keeps what is in it: without waiting for the disk it starts and runs faster.
+QUICK_POSTGRES = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What runs. `worker` is Dramatiq's master process; what the workers say is in `log`."""
+
+    settings: Settings
+    folder: Path
+    worker: LeashedProcess
+    versions: Mapping[str, str]
+    log: Path
+
+    def last_words(self, lines: int = 12) -> str:
+        """Return the end of what the workers said."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@contextmanager
+def temporary_folder(*, keep: bool = False) -> Iterator[Path]:
+    """Make a folder that the servers' account can enter, also when root runs them; remove it unless it is kept."""
+    folder = Path(tempfile.mkdtemp(prefix="headrace-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def own_installation(folder: Path, *, processes: int = 1, threads: int = 4) -> Iterator[Installation]:
+    """Run servers and workers in the folder until the block ends, whatever DATABASE_URL and REDIS_URL name.
+
+    Other settings, such as the embedder's, are the person's. No metrics port is opened.
+    """
+    with embedded_stack(folder, postgres_settings=QUICK_POSTGRES) as stack:
+        place = own_place(stack)
+        settings = settings_with({**place.addresses, "metrics_port": 0})
+        prepare_database(settings)
+        log = folder / "logs" / "workers.log"
+        environment = [*place.environment, "METRICS_PORT=0"]
+        worker = _start(worker_command(environment, processes=processes, threads=threads), log)
+        try:
+            yield Installation(settings, folder, worker, stack.versions, log)
+        finally:
+            worker.stop()
+
+
+def _start(command: list[str], log: Path) -> LeashedProcess:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return LeashedProcess(command, output=output, stop_steps=WORKER_STOP)
+    finally:
+        os.close(output)

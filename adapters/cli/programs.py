@@ -1,0 +1,30 @@
+"""The commands that run workers and scheduler: Dramatiq's and Periodiq's own, found from a checkout and a wheel alike."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+#: The folder that `actors` is imported from: the checkout, or site-packages.
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def worker_command(
+    environment: Sequence[str] = (), *, processes: int = 2, threads: int = 4, queues: Sequence[str] = ()
+) -> list[str]:
+    """Return the command that runs workers. `environment`: NAME=value each, on top of what is inherited."""
+    command = [sys.executable, "-m", "dramatiq", "actors", "--path", str(ROOT)]
+    sizes = ["--processes", str(processes), "--threads", str(threads)]
+    return [*_prefix(environment), *command, *sizes, *(["--queues", *queues] if queues else [])]
+
+
+def scheduler_command(environment: Sequence[str] = ()) -> list[str]:
+    """Return the command that runs the scheduler. Periodiq cannot be run with `-m`."""
+    run = "from periodiq import entrypoint; entrypoint()"
+    return [*_prefix(environment), sys.executable, "-c", run, "actors", "--path", str(ROOT)]
+
+
+def _prefix(environment: Sequence[str]) -> list[str]:
+    """Hand settings over with env(1), and our modules: an `actors` package where the person stands is not ours."""
+    path = os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, sys.path)]))
+    return ["env", *environment, f"PYTHONPATH={path}", "PYTHONSAFEPATH=1"]
