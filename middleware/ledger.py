@@ -11,9 +11,9 @@ import structlog
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware, SkipMessage
 
-from domain.errors import FailureCode, InvalidJobError, JobCancelledError, LeaseLostError, TransientError
+from domain.errors import FailureCode, JobCancelledError, LeaseLostError, TransientError
 from domain.jobs import parse_uuid
-from domain.ledger import Failure, Ledger, Outcome
+from domain.ledger import Claim, Failure, Ledger, Outcome
 from middleware.attempt import Attempt, HeldLeases, begin_attempt, end_attempt, find_attempt
 
 log = structlog.get_logger(__name__)
@@ -38,13 +38,11 @@ class JobLedger(Middleware):
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002
         """Claim the job and put the ledger's message in the hint's place. Raises SkipMessage when there is none."""
         try:
-            job_id = parse_uuid("message_id", message.message_id)
-            claim = self._ledger.claim(job_id, owner=self._owner, ttl=self._lease_ttl)
-        except (TransientError, InvalidJobError) as error:
+            claim = self._claim(message)
+        except Exception as error:  # dramatiq swallows any other kind here, and would run the actor unclaimed
             raise SkipMessage(f"not claimed: {error}") from error
         if claim is None:
             raise SkipMessage("not claimed: a duplicate or late hint")
-        message._message = dramatiq.Message(**claim.message)
         begin_attempt(Attempt(claim))
         self._held.add(claim.lease)
 
@@ -105,10 +103,16 @@ class JobLedger(Middleware):
         attempt.outcome = outcome if settled else self._cancel_or_lose(attempt)
         return True
 
+    def _claim(self, message: MessageProxy) -> Claim | None:
+        job_id = parse_uuid("message_id", message.message_id)
+        claim = self._ledger.claim(job_id, owner=self._owner, ttl=self._lease_ttl)
+        if claim is not None:
+            message._message = dramatiq.Message(**claim.message)
+        return claim
+
     def _succeed(self, attempt: Attempt) -> None:
-        attempt.outcome = Outcome.SUCCEEDED
-        if not attempt.lease.settled and not settle(attempt, lambda: self._ledger.succeed(attempt.lease)):
-            attempt.outcome = Outcome.LOST
+        is_settled = attempt.lease.settled or settle(attempt, lambda: self._ledger.succeed(attempt.lease))
+        attempt.outcome = Outcome.SUCCEEDED if is_settled else self._cancel_or_lose(attempt)
 
     def _cancel_or_lose(self, attempt: Attempt) -> Outcome:
         cancelled = settle(attempt, lambda: self._ledger.cancel(attempt.lease.job_id, attempt.lease))

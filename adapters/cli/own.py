@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ from pathlib import Path
 from adapters.bootstrap import prepare_database
 from adapters.cli.place import own_place, settings_with
 from adapters.cli.programs import worker_command
+from adapters.embedded.errors import EmbeddedError
 from adapters.embedded.processes import LeashedProcess
 from adapters.embedded.programs import WORKER_STOP
 from adapters.embedded.stack import embedded_stack
 from adapters.settings import Settings
 
 #: Nobody keeps what is in it: without waiting for the disk it starts and runs faster.
+START_SECONDS, LOOK_SECONDS = 60.0, 0.02
 QUICK_POSTGRES = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
@@ -29,6 +32,14 @@ class Installation:
     worker: LeashedProcess
     versions: Mapping[str, str]
     log: Path
+
+    def wait_for_workers(self, is_up: Callable[[], bool]) -> None:
+        """Wait until workers take jobs. Raises EmbeddedError with their last words if they cannot."""
+        deadline = time.monotonic() + START_SECONDS
+        while not is_up():
+            if self.worker.poll() is not None or time.monotonic() > deadline:
+                raise EmbeddedError(f"The workers did not start. Their last words:\n{self.last_words()}")
+            time.sleep(LOOK_SECONDS)
 
     def last_words(self, lines: int = 12) -> str:
         """Return the end of what the workers said."""
@@ -58,7 +69,9 @@ def own_installation(folder: Path, *, processes: int = 1, threads: int = 4) -> I
         settings = settings_with({**place.addresses, "metrics_port": 0})
         prepare_database(settings)
         log = folder / "logs" / "workers.log"
-        environment = [*place.environment, "METRICS_PORT=0"]
+        temporary = folder / "tmp"
+        temporary.mkdir(mode=0o700)
+        environment = [*place.environment, "METRICS_PORT=0", f"TMPDIR={temporary}"]  # nothing of theirs stays behind
         worker = _start(worker_command(environment, processes=processes, threads=threads), log)
         try:
             yield Installation(settings, folder, worker, stack.versions, log)

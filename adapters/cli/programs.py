@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 #: The folder that `actors` is imported from: the checkout, or site-packages.
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,3 +29,9 @@ def _prefix(environment: Sequence[str]) -> list[str]:
     """Hand settings over with env(1), and our modules: an `actors` package where the person stands is not ours."""
     path = os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, sys.path)]))
     return ["env", *environment, f"PYTHONPATH={path}", "PYTHONSAFEPATH=1"]
+
+
+def become(command: Sequence[str]) -> NoReturn:
+    """Let the command take this process's place, so that signals reach it directly."""
+    sys.stdout.flush()
+    os.execvp(command[0], command)  # noqa: S606 - there is no shell to start

@@ -3,7 +3,7 @@
 # PyMuPDF ships a py.typed marker, but its methods carry no types.
 # mypy: allow-untyped-calls
 
-import encodings.raw_unicode_escape  # noqa: F401 - PyMuPDF decodes with it, and no module can be loaded behind closed doors
+import encodings.raw_unicode_escape  # noqa: F401 - PyMuPDF decodes with it when no file can be opened any more
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +19,8 @@ from adapters.pdf.protocol import Finished, Limits, Message, Opened, Order, Page
 MAGIC = b"%PDF-"
 MAGIC_WITHIN_BYTES = 1024
 
-#: Measured on text with human truth: ligatures spelled out +0.5 points, words joined over line ends +0.1. Images stay
-#: undecoded. `sort=True` costs ten times the time for no gain.
+#: Measured on a book with human truth (Levenshtein ratio): ligatures spelled out 93.2 to 93.7, words joined over line
+#: ends 93.8. Images stay undecoded. `sort=True` costs ten times the time.
 TEXT_FLAGS = (
     pymupdf.TEXT_PRESERVE_WHITESPACE
     | pymupdf.TEXT_MEDIABOX_CLIP

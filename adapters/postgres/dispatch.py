@@ -32,8 +32,7 @@ class PostgresDispatch:
 
     def wait(self, timeout: timedelta) -> bool:
         """Wait for a ring, or for the timeout; True when somebody rang. Many rings at once count as one."""
-        rings = self._connection.notifies(timeout=timeout.total_seconds(), stop_after=1)
-        return any(True for _ in rings)
+        return bool(list(self._connection.notifies(timeout=timeout.total_seconds(), stop_after=1)))
 
     def pick_due(self, queue: str, limit: int) -> list[DueJob]:
         """Move due jobs of a queue to queued, one per workspace in turn; return them in the order to ring."""

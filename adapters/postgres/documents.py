@@ -79,7 +79,8 @@ class PostgresIntake:
 
     def delete(self, document_id: UUID, workspace_id: UUID) -> str | None:
         """See the port. The running attempt learns of it at its next fence, before it can write another row."""
-        self._connection.execute(_JOBS["stop_jobs_of_document"], {"document_id": document_id})
+        params = {"document_id": document_id, "workspace_id": workspace_id}
+        self._connection.execute(_JOBS["stop_jobs_of_document"], params)
         row = self._connection.execute(
             _DOCUMENTS["delete"], {"id": document_id, "workspace_id": workspace_id}
         ).fetchone()

@@ -16,6 +16,9 @@ _JOBS = load_queries("jobs")
 #: Jobs rescued in one round; the rest waits for the next one, seconds later.
 RESCUE_LIMIT = 200
 
+#: The thread that rescues also renews: a row that somebody has locked waits for the next round.
+RESCUE_LOCK_TIMEOUT = "100ms"
+
 
 class PostgresLeases:
     """See domain.ledger.LeaseTable; over one connection of its own."""
@@ -41,6 +44,7 @@ class PostgresLeases:
         """Keep one bad row from stopping the rescue of the others; a lost connection stops the round."""
         try:
             with self._connection.transaction():
+                self._connection.execute(f"SET LOCAL lock_timeout = '{RESCUE_LOCK_TIMEOUT}'")
                 return rescue_in(self._connection, lease, max_crashes=self._max_crashes)
         except (psycopg.errors.IntegrityError, psycopg.errors.DataError, psycopg.errors.LockNotAvailable):
             return None

@@ -2,11 +2,9 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
 from time import monotonic, sleep
 from uuid import UUID
 
-import psycopg
 import pytest
 from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import rescue_in, succeed_in
@@ -119,7 +117,8 @@ def test_two_reapers_rescue_each_job_once(rails: Rails) -> None:
     assert set(rails.column("SELECT crash_count FROM jobs")) == {1}
 
 
-def test_a_bad_row_does_not_keep_the_others_from_being_rescued(rails: Rails) -> None:
+def test_a_bad_row_does_not_keep_the_others_from_being_rescued(own_rails: Rails) -> None:
+    rails = own_rails
     bad, good = an_extracting_document(rails), a_running_job(rails)
     rails.connection.execute("UPDATE jobs SET crash_count = 1 WHERE id = %s", [bad.lease.job_id])
     rails.connection.execute("ALTER TABLE documents ADD CHECK (state <> 'failed')")
@@ -210,13 +209,3 @@ def test_a_lease_of_another_number_is_no_lease(rails: Rails) -> None:
 
     with pytest.raises(LeaseLostError), rails.transaction(Lease(claim.lease.job_id, claim.lease.number + 1)):
         pytest.fail("a forged lease got in")
-
-
-def test_the_database_clock_alone_decides(rails: Rails) -> None:
-    claim = rails.ledger.claim(a_running_job(rails).lease.job_id, owner=UUID(int=1), ttl=timedelta(seconds=1))
-    assert claim is None
-
-    expired = rails.column("SELECT lease_expires_at > now() FROM jobs")
-
-    assert expired == [True]
-    assert isinstance(rails.connection, psycopg.Connection)

@@ -308,7 +308,8 @@ def test_a_cancelled_job_fails_its_document_with_that_reason(rails: Rails) -> No
     assert (document["state"], document["failure_code"]) == ("failed", "cancelled")
 
 
-def test_job_and_document_fail_together_or_not_at_all(rails: Rails) -> None:
+def test_job_and_document_fail_together_or_not_at_all(own_rails: Rails) -> None:
+    rails = own_rails
     held = an_extracting_document(rails)
     rails.connection.execute("ALTER TABLE documents ADD CHECK (state <> 'failed')")
 

@@ -114,7 +114,7 @@ FROM documents WHERE id = ANY(%(ids)s)
 -- name: stages
 -- Return the jobs of a document in the order they were put in: stage by stage, what it took.
 SELECT id, actor, queue, state, attempt, crash_count, created_at, started_at, finished_at,
-       extract(epoch FROM finished_at - created_at)::float8 AS seconds, failure_code, failure_message
+       extract(epoch FROM finished_at - started_at)::float8 AS seconds, failure_code, failure_message
 FROM jobs WHERE document_id = %(document_id)s ORDER BY created_at, id
 
 -- name: attempts

@@ -40,10 +40,10 @@ WHERE id = %(id)s AND lease = %(lease)s AND state = 'running'
 FOR NO KEY UPDATE
 
 -- name: succeed
--- End a running attempt well.
+-- End a running attempt well, unless it was asked to stop.
 WITH job AS (
     UPDATE jobs SET state = 'succeeded', finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
-    WHERE id = %(id)s AND lease = %(lease)s AND state = 'running'
+    WHERE id = %(id)s AND lease = %(lease)s AND state = 'running' AND cancel_requested_at IS NULL
     RETURNING id, lease, workspace_id, document_id
 ), attempt AS (
     UPDATE job_attempts a SET ended_at = now(), outcome = 'succeeded'
@@ -116,10 +116,16 @@ UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, now()) WHERE
 
 -- name: renew
 -- Renew every lease of a process at once; what is missing from the answer is lost.
-UPDATE jobs SET lease_expires_at = now() + %(ttl)s
-FROM unnest(%(ids)s::uuid[], %(leases)s::bigint[]) AS held (id, lease)
-WHERE jobs.id = held.id AND jobs.lease = held.lease AND jobs.state = 'running'
-RETURNING jobs.id, jobs.lease
+-- A job whose attempt is writing is locked: nobody can take it meanwhile, and it must not hold up the others.
+WITH held AS (
+    SELECT jobs.id FROM jobs JOIN unnest(%(ids)s::uuid[], %(leases)s::bigint[]) AS mine (id, lease)
+      ON jobs.id = mine.id AND jobs.lease = mine.lease AND jobs.state = 'running'
+), free AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id IN (SELECT id FROM held) AND state = 'running' FOR NO KEY UPDATE SKIP LOCKED
+), renewed AS (
+    UPDATE jobs SET lease_expires_at = now() + %(ttl)s FROM free WHERE jobs.id = free.id
+)
+SELECT id FROM held
 
 -- name: find_expired
 -- List running jobs whose worker went silent.
@@ -183,11 +189,12 @@ RETURNING jobs.id, jobs.actor, jobs.priority, picked.turn, jobs.available_at,
 
 -- name: ring_again
 -- Mark as rung again queued jobs that were rung for some time ago and have no hint in Redis: it may be lost.
-UPDATE jobs SET hinted_at = now() WHERE state = 'queued' AND id IN (
+WITH lost AS MATERIALIZED (  -- as a subquery the planner may run it again and pass the limit
     SELECT id FROM jobs WHERE queue = %(queue)s AND state = 'queued' AND hinted_at < now() - %(age)s
       AND id <> ALL(%(known)s::uuid[])
-    ORDER BY hinted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-RETURNING id, actor
+    ORDER BY hinted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
+UPDATE jobs SET hinted_at = now() FROM lost WHERE jobs.id = lost.id RETURNING jobs.id, jobs.actor
 
 -- name: next_due
 -- Tell in how many seconds the next waiting job is due; NULL when none waits.
@@ -217,4 +224,4 @@ UPDATE jobs SET
     state = CASE WHEN state = 'running' THEN 'running' ELSE 'cancelled' END,
     finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
     cancel_requested_at = coalesce(cancel_requested_at, now())
-WHERE document_id = %(document_id)s AND state IN ('pending', 'queued', 'running', 'retrying')
+WHERE document_id = %(document_id)s AND workspace_id = %(workspace_id)s AND state IN ('pending', 'queued', 'running', 'retrying')

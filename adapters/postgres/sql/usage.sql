@@ -35,8 +35,10 @@ SET pages = u.pages + excluded.pages, chunks = u.chunks + excluded.chunks, docum
 
 -- name: free_stale_reservations
 -- Free reservations that expired or whose job has ended, a bounded number at a time.
-DELETE FROM token_reservations WHERE id IN (
+WITH stale AS MATERIALIZED (  -- as a subquery the planner may run it again and pass the limit
     SELECT r.id FROM token_reservations r LEFT JOIN jobs j ON j.id = r.job_id
     WHERE r.expires_at <= now() OR j.finished_at IS NOT NULL
-    ORDER BY r.expires_at LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED)
-RETURNING id, workspace_id, job_id, tokens, expires_at
+    ORDER BY r.expires_at LIMIT %(limit)s FOR UPDATE OF r SKIP LOCKED
+)
+DELETE FROM token_reservations r USING stale WHERE r.id = stale.id
+RETURNING r.id, r.workspace_id, r.job_id, r.tokens, r.expires_at
