@@ -1,6 +1,6 @@
 """The composition root: the only place that builds adapters and binds use cases to them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +10,7 @@ from uuid import UUID
 from adapters.blobs.store import ObstoreBlobStore
 from adapters.embeddings.provider import make_embedder
 from adapters.pdf.reader import SandboxedPageReader
+from adapters.pdf.sandbox import warm_up
 from adapters.postgres.dispatch import PostgresDispatch
 from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import PostgresLedger
@@ -28,6 +29,7 @@ from domain.extraction import ExtractionReport, extract_document
 from domain.housekeeping import cleanup_stale_reservations, sweep_documents
 from domain.indexing import IndexingReport, index_document
 from domain.intake import Receipt, delete_document, receive_document, reindex_document
+from domain.jobs import EXTRACT_QUEUE
 from domain.ledger import DispatchTable, LeaseTable
 from domain.ports import BlobStore, Embedder, PageReader, Reservations, Transactions
 from domain.search import Hit, search_chunks
@@ -117,8 +119,11 @@ def open_dispatch(settings: Settings) -> Iterator[DispatchTable]:
 
 
 @contextmanager
-def open_worker_runtime(settings: Settings, pool: LazyPool) -> Iterator[WorkerRuntime]:
-    """Check the schema, open the pool, bind the use cases. Raises SchemaError, SettingsError, TransientError."""
+def open_worker_runtime(settings: Settings, pool: LazyPool, queues: Collection[str]) -> Iterator[WorkerRuntime]:
+    """Check the schema, open the pool, bind the use cases. Raises SchemaError, SettingsError, TransientError.
+
+    What takes long to start for the first job of one of these queues is started ahead.
+    """
     if settings.is_sqlite:
         raise SettingsError(
             "DATABASE_URL names a SQLite file, which serves reservations alone; workers need PostgreSQL"
@@ -126,6 +131,8 @@ def open_worker_runtime(settings: Settings, pool: LazyPool) -> Iterator[WorkerRu
     try:
         with pool.connection() as connection:
             check_schema(connection)
+        if EXTRACT_QUEUE in queues:
+            warm_up()
         yield bind_worker(settings, pool, make_embedder(settings))
     finally:
         pool.close()

@@ -21,7 +21,7 @@ RING_AGAIN_SECONDS = 1.0
 LOST_AFTER_EMPTY = timedelta(seconds=1)
 #: … and after this otherwise: a worker may hold it behind a long job; then another worker takes the job.
 LOST_AFTER = timedelta(seconds=5)
-#: How soon the leader looks again while a queue's list is full.
+#: How soon the leader looks again while a queue's list is full, or a due job cannot be rung for.
 FULL_SECONDS = 0.05
 
 
@@ -86,7 +86,7 @@ class Relay(Thread):
         """Ring once for every queue; return in how many seconds to look again."""
         soonest = min(self._ring_queue(dispatch, queue) for queue in self._queues)
         next_due = dispatch.next_due() if soonest > 0 else None
-        return min(soonest, max(0.0, next_due.total_seconds()) if next_due else soonest)
+        return min(soonest, max(FULL_SECONDS, next_due.total_seconds())) if next_due else soonest
 
     def _ring_queue(self, dispatch: DispatchTable, queue: str) -> float:
         """Ring for a batch; return in how many seconds this queue deserves another look."""

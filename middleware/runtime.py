@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -36,7 +36,8 @@ class RuntimeLifecycle(Middleware, Generic[T]):
     The runtime opens after the fork and before consumers start; a failure stops the boot.
     """
 
-    def __init__(self, open_runtime: Callable[[], AbstractContextManager[T]]) -> None:
+    def __init__(self, open_runtime: Callable[[Collection[str]], AbstractContextManager[T]]) -> None:
+        """`open_runtime` gets the names of the queues that this process serves."""
         self._open_runtime = open_runtime
         self._stack = ExitStack()
         self._runtime: T | None = None
@@ -48,11 +49,12 @@ class RuntimeLifecycle(Middleware, Generic[T]):
             raise RuntimeError("no worker is running in this process; send the actor a message instead of calling it")
         return self._runtime
 
-    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Open the runtime. SystemExit stops the boot: 78 when somebody must act, 69 when waiting may help."""
         worker.queue_prefetch = worker.worker_threads  # a job that waits here is a job another worker could start
+        queues = worker.consumer_whitelist or broker.get_declared_queues()
         try:
-            self._runtime = self._stack.enter_context(self._open_runtime())
+            self._runtime = self._stack.enter_context(self._open_runtime(queues))
         except (SettingsError, SchemaError) as error:
             log.critical("worker_cannot_start", reason=str(error))
             sys.exit(EXIT_CONFIGURATION)

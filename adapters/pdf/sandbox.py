@@ -45,6 +45,12 @@ class Task:
         return os.EX_OK
 
 
+def warm_up() -> None:
+    """Start the fork server ahead of the first child, which would wait a second for its imports."""
+    forkserver.set_forkserver_preload(PRELOAD)
+    forkserver.ensure_running()
+
+
 class Child:
     """One child process and the pipe it talks through. Leaving the context kills it."""
 
