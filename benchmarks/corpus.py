@@ -28,7 +28,7 @@ SHORTEST_SENTENCE = 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file. `seconds`: from its upload to its end, waiting included."""
+    """What became of a file. `seconds`: what its jobs took; it waited besides."""
 
     file: str
     state: str
@@ -110,8 +110,7 @@ def _outcome(folder: Path, upload: Upload, rows: dict[UUID, Row], session: Sessi
     if upload.receipt is None:
         return Outcome(name, "failed", upload.code, None, None, None, upload.sentence)
     row = session.reading.document(upload.receipt.document_id, session.workspace_id) or rows[upload.receipt.document_id]
-    ended = [job["finished_at"] for job in session.reading.stages(row["id"]) if job["finished_at"]]
-    took = (max(ended) - row["created_at"]).total_seconds() if ended else None
+    took = sum(job["seconds"] or 0 for job in session.reading.stages(row["id"]))
     sentence = row["failure_message"] or row["warning"]
     return Outcome(name, row["state"], row["failure_code"], row["page_count"], row["chunk_count"], took, sentence)
 

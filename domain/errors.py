@@ -74,6 +74,10 @@ class JobCancelledError(LeaseLostError):
     """Someone asked for this job to be cancelled; it stops at this safe point."""
 
 
+class JobInterruptedError(HeadraceError):
+    """The process shuts down; the job is handed back at this safe point and goes on elsewhere."""
+
+
 class UnknownJobError(HeadraceError, LookupError):
     """No job is registered under this name."""
 

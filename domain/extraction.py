@@ -1,5 +1,6 @@
 """Turn a file into stored pages."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -89,9 +90,13 @@ def _read_pages(
     reader: PageReader,
 ) -> bool:
     repaired = False
-    with blobs.local_file(document.blob_key) as file:
-        for batch in reader.read_pages(file, first_page=pages_done + 1):
+    with (
+        blobs.local_file(document.blob_key) as file,
+        closing(reader.read_pages(file, first_page=pages_done + 1)) as batches,
+    ):
+        for batch in batches:
             repaired |= batch.repaired
             with transactions(lease) as unit:
                 unit.pages.add(document, batch)
+            lease.checkpoint()
     return repaired

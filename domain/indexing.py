@@ -82,6 +82,7 @@ class _Attempt:
         """Embed batch by batch; return the tokens spent."""
         spent, left = 0, len(missing)
         for batch in plan_batches(missing, self.embedder.limits, tokens=lambda text: text.token_count):
+            self.lease.checkpoint()
             result = self.embedder.embed([text.text for text in batch])
             spent, left = spent + result.tokens, left - len(batch)
             with self.transactions(self.lease) as unit:

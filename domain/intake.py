@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 from domain.documents import Document, DocumentState
-from domain.errors import FailureCode, PermanentError
+from domain.errors import FailureCode, PermanentError, TransientError
 from domain.ports import BlobStore, Transactions, Unit
 
 #: A PDF says so within its first kilobyte (ISO 32000-1, annex H, note 13).
@@ -76,8 +76,8 @@ def receive_document(
 
     The same bytes twice in a workspace are one document (a failed one starts over) unless `as_copy` asks for another.
 
-    Raises PermanentError (too_large, not_a_pdf), InvalidJobError (no such workspace), TransientError. Nothing stays
-    behind then.
+    Raises PermanentError (too_large, not_a_pdf), InvalidJobError (no such workspace): nothing stays behind. Raises
+    TransientError: the blob stays, because the transaction may have committed without our hearing of it.
     """
     upload = Upload(content, max_bytes=max_bytes)
     blob_key = f"{workspace_id}/{uuid4()}"
@@ -86,12 +86,14 @@ def receive_document(
     try:
         with transactions() as unit:
             twin = unit.intake.find_by_content(workspace_id, upload.sha256)
-            receipt = _add(unit, document) if twin is None or as_copy else _repeat(unit, twin)
+            receipt, unneeded = _add(unit, document) if twin is None or as_copy else _repeat(unit, document, twin)
+    except TransientError:
+        raise
     except BaseException:
         blobs.delete(blob_key)
         raise
-    if not receipt.is_new:
-        blobs.delete(blob_key)
+    if unneeded is not None:
+        blobs.delete(unneeded)
     return receipt
 
 
@@ -125,20 +127,22 @@ def _uploaded(workspace_id: UUID, name: str, blob_key: str, upload: Upload) -> D
     )
 
 
-def _add(unit: Unit, document: Document) -> Receipt:
+def _add(unit: Unit, document: Document) -> tuple[Receipt, None]:
     job_id = unit.jobs.enqueue("extract_document", document.id, document.workspace_id)
     unit.intake.add(replace(document, job_id=job_id))
-    return Receipt(document.id, job_id, is_new=True)
+    return Receipt(document.id, job_id, is_new=True), None
 
 
-def _repeat(unit: Unit, twin: Document) -> Receipt:
-    is_failed = twin.state is DocumentState.FAILED
-    job_id = _restart(unit, twin.id, twin.workspace_id) if is_failed else None
-    return Receipt(twin.id, job_id, is_new=False)
+def _repeat(unit: Unit, document: Document, twin: Document) -> tuple[Receipt, str]:
+    """Return the receipt and the blob that is one too many. A twin may have failed because its blob is gone."""
+    job_id = None
+    if twin.state is DocumentState.FAILED:
+        job_id = _restart(unit, twin.id, twin.workspace_id, blob_key=document.blob_key)
+    return Receipt(twin.id, job_id, is_new=False), twin.blob_key if job_id else document.blob_key
 
 
-def _restart(unit: Unit, document_id: UUID, workspace_id: UUID) -> UUID | None:
+def _restart(unit: Unit, document_id: UUID, workspace_id: UUID, *, blob_key: str | None = None) -> UUID | None:
     job_id = uuid4()
-    if not unit.intake.reindex(document_id, workspace_id, job_id):
+    if not unit.intake.reindex(document_id, workspace_id, job_id, blob_key=blob_key):
         return None
     return unit.jobs.enqueue("extract_document", document_id, workspace_id, job_id=job_id)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from domain.errors import InvalidJobError, UnknownJobError
+from domain.errors import InvalidJobError, JobInterruptedError, LeaseLostError, UnknownJobError
 
 #: Owns jobs that belong to no workspace, such as housekeeping.
 SYSTEM_WORKSPACE = UUID(int=0)
@@ -44,13 +44,22 @@ FINISHED = frozenset({J.SUCCEEDED, J.FAILED, J.CANCELLED})
 class Lease:
     """The right of one attempt to write. `number` is the fence: it grows with every claim of the job.
 
-    `settled` is set once the attempt's end has been written; `lost` once somebody else took the job.
+    `settled` is set once the attempt's end has been written; `lost` once somebody else took the job; `interrupted`
+    when the process shuts down.
     """
 
     job_id: UUID
     number: int
     settled: bool = field(default=False, compare=False)
     lost: bool = field(default=False, compare=False)
+    interrupted: bool = field(default=False, compare=False)
+
+    def checkpoint(self) -> None:
+        """Mark a safe point between two costly steps. Raises LeaseLostError or JobInterruptedError to stop here."""
+        if self.lost:
+            raise LeaseLostError(f"lease {self.number} of job {self.job_id} is lost")
+        if self.interrupted:
+            raise JobInterruptedError(f"job {self.job_id} is handed back: its worker shuts down")
 
 
 @dataclass(frozen=True, slots=True)

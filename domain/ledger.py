@@ -30,6 +30,7 @@ class Outcome(StrEnum):
     SUCCEEDED = "succeeded"
     RETRYING = "retrying"
     PARKED = "parked"
+    INTERRUPTED = "interrupted"
     FAILED = "failed"
     CANCELLED = "cancelled"
     LOST = "lost"
@@ -68,7 +69,7 @@ class Ledger(Protocol):
     def retry(
         self, lease: Lease, message: dict[str, Any], failure: Failure, *, delay: timedelta, outcome: Outcome
     ) -> bool:
-        """Run the job again after `delay`; a `parked` attempt does not count."""
+        """Run the job again after `delay`; a parked or interrupted attempt does not count."""
         ...
 
     def fail(self, job_id: UUID, lease: Lease | None, failure: Failure) -> bool:

@@ -1,6 +1,6 @@
 """Every boundary of the domain, as protocols. Adapters do not inherit; mypy proves the fit in adapters/bootstrap.py."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,7 +26,7 @@ class PageReader(Protocol):
         """Name parser and version; a new value releases quarantined files."""
         ...
 
-    def read_pages(self, file: Path, *, first_page: int = 1) -> Iterator[PageBatch]:
+    def read_pages(self, file: Path, *, first_page: int = 1) -> Generator[PageBatch]:
         """Yield consecutive pages from `first_page` on, as they are parsed; closing the iterator stops the parser.
 
         Page texts are clean: valid UTF-8, no NUL, no lone surrogate. A file with pages yields at least one batch
@@ -154,8 +154,8 @@ class Intake(Protocol):
         """Insert an uploaded document. Raises InvalidJobError when the workspace does not exist."""
         ...
 
-    def reindex(self, document_id: UUID, workspace_id: UUID, job_id: UUID) -> bool:
-        """Start over with a new generation; False when the document is in flight or gone."""
+    def reindex(self, document_id: UUID, workspace_id: UUID, job_id: UUID, *, blob_key: str | None = None) -> bool:
+        """Start over with a new generation, from another blob if given; False when it is in flight or gone."""
         ...
 
     def delete(self, document_id: UUID, workspace_id: UUID) -> str | None:

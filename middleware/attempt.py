@@ -71,6 +71,12 @@ class HeldLeases:
         with self._lock:
             self._leases[lease.job_id] = lease
 
+    def interrupt(self) -> None:
+        """Ask every attempt to hand its job back at its next safe point."""
+        with self._lock:
+            for lease in self._leases.values():
+                lease.interrupted = True
+
     def remove(self, lease: Lease) -> None:
         """Stop renewing this lease."""
         with self._lock:

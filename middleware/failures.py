@@ -3,7 +3,7 @@
 import hashlib
 import traceback
 
-from domain.errors import FailureCode, PermanentError, TransientError
+from domain.errors import FailureCode, HeadraceError, PermanentError, TransientError
 from domain.ledger import Failure
 
 TRACEBACK_FRAMES = 30
@@ -16,6 +16,8 @@ def describe(exception: BaseException) -> Failure:
     if isinstance(exception, (PermanentError, TransientError)):
         return Failure(exception.code, _text(exception.message), exception.code, _text(trace, limit=20_000))
     name = type(exception).__name__
+    if isinstance(exception, HeadraceError):
+        return Failure(FailureCode.INTERNAL_ERROR, _text(str(exception)), name)
     sentence = f"The job stopped with an unexpected error ({name}); its traceback is kept with the attempt."
     return Failure(FailureCode.INTERNAL_ERROR, sentence, _fingerprint(exception), _text(trace, limit=20_000))
 

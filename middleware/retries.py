@@ -7,7 +7,7 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.errors import Retry
 from dramatiq.middleware import Retries
 
-from domain.errors import LeaseLostError, ParkedError, PermanentError, TransientError
+from domain.errors import JobInterruptedError, LeaseLostError, ParkedError, PermanentError, TransientError
 from domain.ledger import Outcome
 from middleware.attempt import find_attempt
 from middleware.failures import describe
@@ -17,7 +17,7 @@ class LedgerRetries(Retries):
     """Decides what follows a failed attempt; the broker writes it to the ledger.
 
     PermanentError ends the job. ParkedError waits without counting as a retry. TransientError waits as long as it
-    asks, or backs off. LeaseLostError is nobody's failure: the job belongs to another attempt.
+    asks, or backs off. JobInterruptedError hands the job back at once. LeaseLostError is nobody's failure: the job belongs to another attempt.
     """
 
     def after_process_message(
@@ -38,6 +38,9 @@ class LedgerRetries(Retries):
         elif isinstance(exception, ParkedError):
             attempt.outcome = Outcome.PARKED
             broker.enqueue(message._message, delay=_milliseconds(exception.retry_after))
+        elif isinstance(exception, JobInterruptedError):
+            attempt.outcome = Outcome.INTERRUPTED
+            broker.enqueue(message._message)
         else:
             super().after_process_message(broker, message, exception=_as_dramatiq(exception))  # type: ignore[no-untyped-call]
 

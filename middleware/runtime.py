@@ -89,6 +89,7 @@ class WorkerThreads(Middleware):
         self._open_relay: Callable[[Broker], Relay] = lambda broker: Relay(
             open_dispatch, hints, queues=broker.get_declared_queues(), batch_size=batch_size, interval=interval
         )
+        self._held = held
         self._pool_stats = pool_stats
         self._keep_exporter = keep_exporter
         self._stack = ExitStack()
@@ -114,9 +115,10 @@ class WorkerThreads(Middleware):
         self._stack.enter_context(self._keep_exporter(self._folder))
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
-        """Hand the relay's lead on; running jobs go on under renewed leases."""
+        """Hand the relay's lead on, and running jobs back at their next safe point; leases are renewed until then."""
         self._watchdog.drain()
         self._relay.stop()
+        self._held.interrupt()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
         """Stop renewing leases."""

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
+
 from adapters.postgres.dispatch import PostgresDispatch
 from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import NewJob, PostgresLedger
@@ -380,5 +381,3 @@ def _pdf_file(objects: Sequence[bytes]) -> bytes:
 
 def _escaped(line: str) -> str:
     return line.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
-
-

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from adapters.cli.programs import DEFAULT_PROCESSES, DEFAULT_THREADS
+
 EXAMPLES = """\
 PDFs in, retrieval-ready chunks out.
 
@@ -32,8 +34,8 @@ Threads = Annotated[int, typer.Option(min=1, help="Threads per worker process.")
 @app.command()
 def up(
     data_dir: DataDir = None,
-    processes: Processes = 2,
-    threads: Threads = 4,
+    processes: Processes = DEFAULT_PROCESSES,
+    threads: Threads = DEFAULT_THREADS,
     postgres_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Let PostgreSQL listen on this port of 127.0.0.1, too.")
     ] = None,
@@ -71,7 +73,7 @@ def migrate(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def ingest(
+def ingest(  # noqa: PLR0917 - typer calls it by name
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="PDFs, folders of PDFs, or - for a pipe.")],
     wait: Annotated[bool, typer.Option("--wait", help="Follow them until they are ready or failed.")] = False,
     as_copy: Annotated[bool, typer.Option("--as-copy", help="Add files that the workspace already has again.")] = False,
@@ -153,13 +155,13 @@ def worker(
     queues: Annotated[
         list[str] | None, typer.Option("--queues", "-q", help="Serve these alone; again for more.", show_default="all")
     ] = None,
-    processes: Processes = 2,
-    threads: Threads = 4,
+    processes: Processes = DEFAULT_PROCESSES,
+    threads: Threads = DEFAULT_THREADS,
     data_dir: DataDir = None,
 ) -> None:
     """Run workers: `dramatiq actors`, which takes this command's place."""
-    from adapters.cli.programs import become, worker_command
     from adapters.cli.place import resolve
+    from adapters.cli.programs import become, worker_command
 
     _, place = resolve(data_dir)
     environment = place.environment if place else []

@@ -12,7 +12,7 @@ from adapters.cli.own import Installation, own_installation, temporary_folder
 from adapters.cli.progress import TERMINAL, watch
 from adapters.cli.reading import Row
 from adapters.cli.screen import out, put_json, say, seconds, state, table
-from adapters.cli.search import hit_list
+from adapters.cli.search import print_hits
 from adapters.cli.session import Session, opened
 from domain.errors import FailureCode, PermanentError
 from domain.search import Hit
@@ -101,5 +101,5 @@ def _print(report: Row, *, as_json: bool) -> None:
         return
     if document["warning"]:
         say(document["warning"], "yellow")
-    out().print(f"Asked: {report['question']}\n", style="bold")
-    out().print(hit_list(report["hits"]))
+    out().print(f"\n{report['question']}\n", style="bold")
+    print_hits(report["hits"], report["question"])

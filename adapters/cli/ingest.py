@@ -110,7 +110,9 @@ def _result(upload: Upload, rows: dict[UUID, Row]) -> Row:
 
 
 def _print(results: Sequence[Row], *, wait: bool) -> None:
-    columns = ["file", "state", "document", "pages", "chunks", "note"] if wait else ["file", "state", "document", "note"]
+    columns = (
+        ["file", "state", "document", "pages", "chunks", "note"] if wait else ["file", "state", "document", "note"]
+    )
     out().print(table(columns, (_cells(result, columns) for result in results), right=["pages", "chunks"]))
     if not wait and any(result.get("job_id") for result in results):
         say("Follow them with: headrace status", "dim")

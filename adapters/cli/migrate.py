@@ -15,7 +15,9 @@ def run_migrate(data_dir: Path | None, *, as_json: bool) -> None:
     """Apply what is missing and say what was applied."""
     settings, place = resolve(data_dir)
     if settings.is_sqlite:
-        raise SettingsError("DATABASE_URL names a SQLite file, which serves reservations alone; migrate needs PostgreSQL")
+        raise SettingsError(
+            "DATABASE_URL names a SQLite file, which serves reservations alone; migrate needs PostgreSQL"
+        )
     try:
         done = prepare_database(settings)
     except psycopg.OperationalError as error:

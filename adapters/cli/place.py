@@ -101,8 +101,8 @@ def resolve(data_dir: Path | None = None) -> tuple[Settings, Place | None]:
     named, place = Named(), find_place(data_dir)
     if named.database_url is None and place is None:
         raise SettingsError(
-            "DATABASE_URL is not set, and no `headrace up` runs here: start one with `headrace up` in another terminal, "
-            "or set DATABASE_URL and REDIS_URL (docs/configuration.md)"
+            "DATABASE_URL is not set, and no `headrace up` runs here: start one with `headrace up` in another "
+            "terminal, or set DATABASE_URL and REDIS_URL (docs/configuration.md)"
         )
     if place is None or (named.database_url and _fingerprint(named.database_url.get_secret_value()) != place.database):
         return settings_with({}), None

@@ -1,4 +1,4 @@
-"""The commands that run workers and scheduler: Dramatiq's and Periodiq's own, found from a checkout and a wheel alike."""
+"""The commands that run workers and scheduler, from a checkout and from a wheel alike."""
 
 import os
 import sys
@@ -9,9 +9,11 @@ from typing import NoReturn
 #: The folder that `actors` is imported from: the checkout, or site-packages.
 ROOT = Path(__file__).resolve().parents[2]
 
+DEFAULT_PROCESSES, DEFAULT_THREADS = 2, 4
+
 
 def worker_command(
-    environment: Sequence[str] = (), *, processes: int = 2, threads: int = 4, queues: Sequence[str] = ()
+    environment: Sequence[str] = (), *, processes: int, threads: int, queues: Sequence[str] = ()
 ) -> list[str]:
     """Return the command that runs workers. `environment`: NAME=value each, on top of what is inherited."""
     command = [sys.executable, "-m", "dramatiq", "actors", "--path", str(ROOT)]
@@ -31,7 +33,7 @@ def _prefix(environment: Sequence[str]) -> list[str]:
     return ["env", *environment, f"PYTHONPATH={path}", "PYTHONSAFEPATH=1"]
 
 
-def become(command: Sequence[str]) -> NoReturn:
+def become(command: list[str]) -> NoReturn:
     """Let the command take this process's place, so that signals reach it directly."""
     sys.stdout.flush()
     os.execvp(command[0], command)  # noqa: S606 - there is no shell to start

@@ -32,7 +32,8 @@ def watch(reading: Reading, document_ids: Sequence[UUID], *, timeout_seconds: fl
     patience = _Patience(reading)
     with _shown() as show:
         while True:
-            rows = reading.follow(document_ids)
+            found = reading.follow(document_ids)
+            rows = {each: found[each] for each in document_ids}
             show(rows)
             is_over = deadline is not None and time.monotonic() > deadline
             if is_over or all(row["state"] in TERMINAL for row in rows.values()):
@@ -82,16 +83,18 @@ class _Lines:
 
 
 def _progress(rows: Mapping[UUID, Row]) -> Table:
-    """One row a document, moving ones first, and a line that counts the rest."""
+    """One row a document, of many the moving ones first, and a line that counts the rest."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(max_width=36, no_wrap=True, overflow="ellipsis")
     grid.add_column(no_wrap=True)
     grid.add_column(width=BAR_COLUMNS)
     grid.add_column(overflow="fold")
-    by_activity = sorted(rows.values(), key=_activity)
-    for row in by_activity[:MOST_LINES]:
+    shown = list(rows.values())
+    if len(shown) > MOST_LINES:  # a short list keeps its order, so that nothing jumps
+        shown.sort(key=_activity)
+    for row in shown[:MOST_LINES]:
         grid.add_row(Text(row["name"]), state(row["state"]), _bar(row), Text(_detail(row, separator="")))
-    if rest := by_activity[MOST_LINES:]:
+    if rest := shown[MOST_LINES:]:
         done = sum(row["state"] in TERMINAL for row in rest)
         grid.add_row(Text(f"and {len(rest)} more, {done} of them done", style="dim"))
     return grid
@@ -123,10 +126,16 @@ def _bar(row: Row) -> ProgressBar:
 def _detail(row: Row, separator: str = ", ") -> str:
     if row["state"] == "failed":
         return f"{separator}{row['failure_code']}: {row['failure_message']}"
-    counts = {
-        "extracting": f"page {row['pages_done']} of {row['page_count']}" if row["page_count"] else "",
-        "indexing": f"chunk {row['chunks_done']} of {row['chunk_count']}" if row["chunk_count"] else "",
-        "ready": f"{row['page_count']} pages, {row['chunk_count']} chunks",
-    }
-    text = counts.get(row["state"], "")
+    text = ""
+    if row["state"] == "extracting" and row["page_count"]:
+        text = f"page {row['pages_done']:,} of {row['page_count']:,}"
+    elif row["state"] == "indexing" and row["chunk_count"]:
+        text = f"chunk {row['chunks_done']:,} of {row['chunk_count']:,}"
+    elif row["state"] == "ready":
+        text = f"{count(row['page_count'], 'page')}, {count(row['chunk_count'], 'chunk')}"
     return f"{separator}{text}" if text else ""
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

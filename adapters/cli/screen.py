@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-#: A pipe has no width; wide enough that a sentence stays on its line.
-PIPE_COLUMNS = 200
+#: A pipe has no width: every row stays on its line, for grep and cut.
+PIPE_COLUMNS = 10_000
+#: Running text is read most easily in lines of this length.
+TEXT_COLUMNS = 100
 
 #: Colours of the states of documents and jobs, and of doctor's verdicts.
 STYLES = {
@@ -43,7 +45,7 @@ def messages() -> Console:
 
 def _console(is_terminal: bool, *, stderr: bool) -> Console:
     width = None if is_terminal else PIPE_COLUMNS
-    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False, soft_wrap=not is_terminal)
+    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
 
 
 def say(text: str, style: str = "") -> None:

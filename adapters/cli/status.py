@@ -67,7 +67,15 @@ def _queue_line(queues: list[Row]) -> str:
 
 def _document_cells(row: Row) -> list[object]:
     note = row["failure_code"] or row["warning"] or _progress(row)
-    return [row["id"], row["name"], state(row["state"]), row["page_count"], row["chunk_count"], size(row["byte_count"]), note]
+    return [
+        row["id"],
+        row["name"],
+        state(row["state"]),
+        row["page_count"],
+        row["chunk_count"],
+        size(row["byte_count"]),
+        note,
+    ]
 
 
 def _progress(row: Row) -> str:

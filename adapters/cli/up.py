@@ -43,7 +43,9 @@ def _tell(stack: Stack, place: Place, settings: Settings, done: list[str], *, as
         "database": place.database_url or "as DATABASE_URL names it",
         "redis": place.redis_url or "as REDIS_URL names it",
         "blobs": settings.blob_url,
-        "metrics": f"http://{settings.metrics_host}:{settings.metrics_port}/metrics" if settings.metrics_port else "off",
+        "metrics": f"http://{settings.metrics_host}:{settings.metrics_port}/metrics"
+        if settings.metrics_port
+        else "off",
         "embeddings": settings.embedding_provider,
         "data_folder": str(stack.data_dir),
         "logs": str(stack.data_dir / "logs"),

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -62,7 +62,7 @@ class SandboxedPageReader:
         """Name parser and version."""
         return f"pymupdf-{version('pymupdf-lite')}/{RULES_VERSION}"
 
-    def read_pages(self, file: Path, *, first_page: int = 1) -> Iterator[PageBatch]:
+    def read_pages(self, file: Path, *, first_page: int = 1) -> Generator[PageBatch]:
         """Yield pages as they are parsed: at most 64 pages, about 256 Ki characters and half a second a batch.
 
         Waits while `parser_processes` children run. What was parsed before a failure is yielded before it is raised.

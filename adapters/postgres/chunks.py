@@ -1,6 +1,7 @@
 """The chunks of a document's target generation, and the vectors of their texts."""
 
 from collections.abc import Iterable, Sequence
+from uuid import UUID
 
 from pgvector import HalfVector
 
@@ -32,7 +33,8 @@ class PostgresChunks:
         return count
 
     def missing(self, document: Document, model: str) -> list[ChunkText]:
-        """See the port."""
+        """See the port. No deletion takes a vector away between this answer and the commit of the chunks."""
+        self._connection.execute(_CHUNKS["keep_vectors"], _key(document))
         rows = self._connection.execute(_CHUNKS["missing"], _key(document, model))
         return [ChunkText(*row) for row in rows]
 
@@ -52,8 +54,17 @@ class PostgresChunks:
 
     def delete_others(self, document: Document) -> None:
         """See the port."""
-        self._connection.execute(_PAGES["delete_others"], _key(document))
-        self._connection.execute(_CHUNKS["delete_others"], _key(document))
+        delete_other_generations(self._connection, document.id, document.workspace_id, document.target_generation)
+
+
+def delete_other_generations(connection: Connection, document_id: UUID, workspace_id: UUID, generation: int) -> None:
+    """Remove pages and chunks of every generation but one, and vectors that no chunk of the workspace needs any more."""
+    key = {"document_id": document_id, "workspace_id": workspace_id, "generation": generation}
+    connection.execute(_PAGES["delete_others"], key)
+    gone = {row[0] for row in connection.execute(_CHUNKS["delete_others"], key)}
+    if gone:
+        connection.execute(_CHUNKS["lock_vectors"], key)
+        connection.execute(_CHUNKS["delete_unneeded"], key | {"text_hashes": list(gone)})
 
 
 def _key(document: Document, model: str | None = None) -> dict[str, object]:

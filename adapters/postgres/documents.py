@@ -9,6 +9,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
+from adapters.postgres.chunks import delete_other_generations
 from adapters.postgres.jobs import enqueue_document_job
 from adapters.postgres.pool import Connection
 from adapters.postgres.sql import load_queries
@@ -16,9 +17,10 @@ from domain.documents import Document, DocumentState
 from domain.errors import InvalidJobError
 
 _DOCUMENTS = load_queries("documents")
-_PAGES = load_queries("pages")
-_CHUNKS = load_queries("chunks")
 _JOBS = load_queries("jobs")
+
+#: What readers see of a document before it was ready for the first time.
+NO_GENERATION = 0
 
 
 class PostgresDocuments:
@@ -72,9 +74,9 @@ class PostgresIntake:
         except psycopg.errors.ForeignKeyViolation:
             raise InvalidJobError(f"there is no workspace {document.workspace_id}") from None
 
-    def reindex(self, document_id: UUID, workspace_id: UUID, job_id: UUID) -> bool:
+    def reindex(self, document_id: UUID, workspace_id: UUID, job_id: UUID, *, blob_key: str | None = None) -> bool:
         """See the port."""
-        params = {"id": document_id, "workspace_id": workspace_id, "job_id": job_id}
+        params = {"id": document_id, "workspace_id": workspace_id, "job_id": job_id, "blob_key": blob_key}
         return bool(self._connection.execute(_DOCUMENTS["reindex"], params).rowcount)
 
     def delete(self, document_id: UUID, workspace_id: UUID) -> str | None:
@@ -86,9 +88,7 @@ class PostgresIntake:
         ).fetchone()
         if row is None:
             return None
-        every_generation = {"document_id": document_id, "generation": 0}
-        self._connection.execute(_PAGES["delete_others"], every_generation)
-        self._connection.execute(_CHUNKS["delete_others"], every_generation)
+        delete_other_generations(self._connection, document_id, workspace_id, NO_GENERATION)
         return str(row[0])
 
     def adopt_stranded(self, *, age: timedelta, limit: int) -> Sequence[UUID]:

@@ -37,7 +37,7 @@ class PostgresUsage:
     def _check_budget(self, document: Document, tokens: int) -> None:
         params = {"workspace_id": document.workspace_id, "job_id": document.job_id}
         row = self._connection.execute(_USAGE["budget"], params).fetchone()
-        if row is None or row[0] is None:
+        if row is None or row[0] is None or tokens == 0:  # what costs nothing needs no budget
             return
         budget, spent, reserved, seconds_to_midnight = row
         if tokens > budget:

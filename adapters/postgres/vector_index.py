@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -41,8 +42,8 @@ def ensure_vector_index(connection: Connection, model: str, dimensions: int) -> 
     """
     if not 0 < dimensions <= MOST_DIMENSIONS:
         raise SettingsError(
-            f"EMBEDDING_DIMENSIONS is wrong: vectors of {dimensions} numbers cannot be indexed (most: {MOST_DIMENSIONS});"
-            " choose a smaller one"
+            f"EMBEDDING_DIMENSIONS is wrong: vectors of {dimensions} numbers cannot be indexed; "
+            f"the most is {MOST_DIMENSIONS}"
         )
     name = vector_index_name(model, dimensions)
     with _alone(connection):
@@ -87,6 +88,6 @@ def _is_valid(connection: Connection, name: str) -> bool | None:
     return None if answer is None else bool(answer)
 
 
-def _ask(connection: Connection, query: str, value: object) -> object:
-    row = connection.execute(sql.SQL(query), [value]).fetchone()  # type: ignore[arg-type]
+def _ask(connection: Connection, query: LiteralString, value: object) -> object:
+    row = connection.execute(query, [value]).fetchone()
     return row[0] if row else None

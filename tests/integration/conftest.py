@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+
 from adapters.postgres.pool import LazyPool, connect
 from tests.builders import Rails
 from tests.conftest import _new_database

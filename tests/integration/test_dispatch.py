@@ -6,6 +6,7 @@ from time import monotonic
 from uuid import UUID, uuid4
 
 import pytest
+
 from adapters.postgres.dispatch import PostgresDispatch
 from adapters.postgres.pool import connect
 from tests.builders import QUEUE, Rails, a_cancelled_job, a_pending_job, a_queued_job, a_retrying_job, a_running_job

@@ -6,6 +6,7 @@ from time import monotonic, sleep
 from uuid import UUID
 
 import pytest
+
 from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import rescue_in, succeed_in
 from adapters.postgres.pool import connect
@@ -157,12 +158,11 @@ def meanwhile(work):
 def test_a_finisher_that_was_first_keeps_its_job(rails: Rails) -> None:
     claim = a_silent_job(rails)
 
-    with connect(rails.url) as finisher, connect(rails.url) as reaper:
-        with finisher.transaction():
-            assert succeed_in(finisher, claim.lease)
-            with meanwhile(lambda: rescue_in(reaper, claim.lease, max_crashes=2)) as rescue:
-                finisher.execute("COMMIT; BEGIN")
-                assert rescue.result() is None
+    with connect(rails.url) as finisher, connect(rails.url) as reaper, finisher.transaction():
+        assert succeed_in(finisher, claim.lease)
+        with meanwhile(lambda: rescue_in(reaper, claim.lease, max_crashes=2)) as rescue:
+            finisher.execute("COMMIT; BEGIN")
+            assert rescue.result() is None
 
     assert rails.job(claim.lease.job_id)["state"] == "succeeded"
     assert rails.attempts(claim.lease.job_id) == ["succeeded"]
@@ -171,12 +171,11 @@ def test_a_finisher_that_was_first_keeps_its_job(rails: Rails) -> None:
 def test_a_reaper_that_was_first_keeps_the_finisher_from_writing(rails: Rails) -> None:
     claim = a_silent_job(rails)
 
-    with connect(rails.url) as finisher, connect(rails.url) as reaper:
-        with reaper.transaction():
-            assert rescue_in(reaper, claim.lease, max_crashes=2) == "retrying"
-            with meanwhile(lambda: succeed_in(finisher, claim.lease)) as finish:
-                reaper.execute("COMMIT; BEGIN")
-                assert finish.result() is False
+    with connect(rails.url) as finisher, connect(rails.url) as reaper, reaper.transaction():
+        assert rescue_in(reaper, claim.lease, max_crashes=2) == "retrying"
+        with meanwhile(lambda: succeed_in(finisher, claim.lease)) as finish:
+            reaper.execute("COMMIT; BEGIN")
+            assert finish.result() is False
 
     assert rails.job(claim.lease.job_id)["state"] == "retrying"
     assert rails.attempts(claim.lease.job_id) == ["crashed"]

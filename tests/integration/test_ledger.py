@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+
 from adapters.postgres.ledger import enqueue_in
 from adapters.postgres.pool import connect
 from domain.ledger import Outcome
@@ -187,9 +188,7 @@ def test_an_attempt_ends_once(rails: Rails) -> None:
 
     assert not rails.ledger.succeed(claim.lease)
     assert not rails.ledger.fail(claim.lease.job_id, claim.lease, A_FAILURE)
-    assert not rails.ledger.retry(
-        claim.lease, claim.message, A_FAILURE, delay=timedelta(), outcome=Outcome.RETRYING
-    )
+    assert not rails.ledger.retry(claim.lease, claim.message, A_FAILURE, delay=timedelta(), outcome=Outcome.RETRYING)
     assert rails.job(claim.lease.job_id)["state"] == "succeeded"
     assert rails.column("SELECT event FROM job_events WHERE job_id = %s", claim.lease.job_id) == ["succeeded"]
 
@@ -203,7 +202,9 @@ def test_a_stale_attempt_ends_nothing(rails: Rails, ending: str) -> None:
     job_id = stale.lease.job_id
     rails.leases.rescue_expired()
     fresh = must_claim(rails, job_id)
-    rails.connection.execute("UPDATE jobs SET cancel_requested_at = now() WHERE id = %s AND %s", [job_id, ending == "cancel"])
+    rails.connection.execute(
+        "UPDATE jobs SET cancel_requested_at = now() WHERE id = %s AND %s", [job_id, ending == "cancel"]
+    )
     before = rails.job(job_id)
 
     written = {
@@ -264,9 +265,7 @@ def test_a_job_asked_to_stop_is_not_run_again(rails: Rails) -> None:
     claim = a_running_job(rails)
     rails.ledger.request_cancel(claim.lease.job_id)
 
-    assert not rails.ledger.retry(
-        claim.lease, claim.message, A_FAILURE, delay=timedelta(), outcome=Outcome.RETRYING
-    )
+    assert not rails.ledger.retry(claim.lease, claim.message, A_FAILURE, delay=timedelta(), outcome=Outcome.RETRYING)
 
 
 def test_a_job_asked_to_stop_never_ends_as_succeeded(rails: Rails) -> None:

@@ -58,7 +58,7 @@ CREATE TABLE job_attempts (
     owner uuid NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now(),
     ended_at timestamptz,
-    outcome text CHECK (outcome IN ('succeeded', 'retrying', 'parked', 'failed', 'cancelled', 'crashed')),
+    outcome text CHECK (outcome IN ('succeeded', 'retrying', 'parked', 'interrupted', 'failed', 'cancelled', 'crashed')),
     error text,
     traceback text,
     PRIMARY KEY (job_id, lease)

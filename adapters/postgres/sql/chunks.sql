@@ -38,12 +38,19 @@ SELECT %(workspace_id)s, %(model)s, text_hash, embedding FROM staged_embeddings 
 ON CONFLICT DO NOTHING
 
 -- name: delete_others
--- Remove the chunks of every generation but one, and the vectors that no chunk of the workspace needs any more.
-WITH gone AS (
-    DELETE FROM chunks WHERE document_id = %(document_id)s AND generation <> %(generation)s
-    RETURNING workspace_id, text_hash
-)
-DELETE FROM chunk_embeddings e USING (SELECT DISTINCT workspace_id, text_hash FROM gone) g
-WHERE e.workspace_id = g.workspace_id AND e.text_hash = g.text_hash
-  AND NOT EXISTS (SELECT FROM chunks c WHERE c.workspace_id = g.workspace_id AND c.text_hash = g.text_hash
-                  AND NOT (c.document_id = %(document_id)s AND c.generation <> %(generation)s))
+-- Remove the chunks of every generation but one; return their texts' hashes.
+DELETE FROM chunks WHERE document_id = %(document_id)s AND generation <> %(generation)s RETURNING text_hash
+
+-- name: keep_vectors
+-- Until the end of the transaction, let nobody remove vectors of the workspace.
+SELECT pg_advisory_xact_lock_shared(hashtextextended('vectors ' || %(workspace_id)s::text, 0))
+
+-- name: lock_vectors
+-- Wait for those who count on vectors of the workspace and have not committed their chunks yet.
+SELECT pg_advisory_xact_lock(hashtextextended('vectors ' || %(workspace_id)s::text, 0))
+
+-- name: delete_unneeded
+-- Remove those of the vectors that no chunk of the workspace needs any more.
+DELETE FROM chunk_embeddings e
+WHERE e.workspace_id = %(workspace_id)s AND e.text_hash = ANY(%(text_hashes)s)
+  AND NOT EXISTS (SELECT FROM chunks c WHERE c.workspace_id = e.workspace_id AND c.text_hash = e.text_hash)

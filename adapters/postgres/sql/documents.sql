@@ -57,6 +57,7 @@ WHERE id = %(id)s AND job_id = %(job_id)s AND state IN ('uploaded', 'extracting'
 -- name: reindex
 -- ready | failed -> uploaded, building a new generation beside the one that readers see.
 UPDATE documents SET state = 'uploaded', job_id = %(job_id)s, target_generation = target_generation + 1,
+    blob_key = coalesce(%(blob_key)s, blob_key),
     failure_code = NULL, failure_message = NULL, warning = NULL, page_count = NULL, pages_done = 0,
     chunk_count = NULL, chunks_done = 0, tokens_embedded = 0, updated_at = now()
 WHERE id = %(id)s AND workspace_id = %(workspace_id)s AND state IN ('ready', 'failed')

@@ -55,10 +55,10 @@ INSERT INTO job_events (job_id, workspace_id, document_id, event)
 SELECT id, workspace_id, document_id, 'succeeded' FROM job
 
 -- name: retry
--- Let a running attempt go and run the job again later; `parked` ones do not count as an attempt.
+-- Let a running attempt go and run the job again later; parked and interrupted ones do not count as an attempt.
 WITH job AS (
     UPDATE jobs SET state = 'retrying', available_at = now() + %(delay)s, message = %(message)s,
-        attempt = attempt - (%(outcome)s = 'parked')::int, lease_owner = NULL, lease_expires_at = NULL
+        attempt = attempt - (%(outcome)s IN ('parked', 'interrupted'))::int, lease_owner = NULL, lease_expires_at = NULL
     WHERE id = %(id)s AND lease = %(lease)s AND state = 'running' AND cancel_requested_at IS NULL
     RETURNING id, lease, queue, workspace_id, document_id, available_at
 ), attempt AS (
@@ -117,15 +117,15 @@ UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, now()) WHERE
 -- name: renew
 -- Renew every lease of a process at once; what is missing from the answer is lost.
 -- A job whose attempt is writing is locked: nobody can take it meanwhile, and it must not hold up the others.
-WITH held AS (
-    SELECT jobs.id FROM jobs JOIN unnest(%(ids)s::uuid[], %(leases)s::bigint[]) AS mine (id, lease)
-      ON jobs.id = mine.id AND jobs.lease = mine.lease AND jobs.state = 'running'
+WITH mine AS (
+    SELECT id, lease FROM unnest(%(ids)s::uuid[], %(leases)s::bigint[]) AS mine (id, lease)
 ), free AS MATERIALIZED (
-    SELECT id FROM jobs WHERE id IN (SELECT id FROM held) AND state = 'running' FOR NO KEY UPDATE SKIP LOCKED
+    SELECT jobs.id FROM jobs JOIN mine USING (id, lease) WHERE jobs.state = 'running'
+    FOR NO KEY UPDATE OF jobs SKIP LOCKED
 ), renewed AS (
     UPDATE jobs SET lease_expires_at = now() + %(ttl)s FROM free WHERE jobs.id = free.id
 )
-SELECT id FROM held
+SELECT id FROM jobs JOIN mine USING (id, lease) WHERE jobs.state = 'running'
 
 -- name: find_expired
 -- List running jobs whose worker went silent.
@@ -224,4 +224,5 @@ UPDATE jobs SET
     state = CASE WHEN state = 'running' THEN 'running' ELSE 'cancelled' END,
     finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
     cancel_requested_at = coalesce(cancel_requested_at, now())
-WHERE document_id = %(document_id)s AND workspace_id = %(workspace_id)s AND state IN ('pending', 'queued', 'running', 'retrying')
+WHERE document_id = %(document_id)s AND workspace_id = %(workspace_id)s
+  AND state IN ('pending', 'queued', 'running', 'retrying')
