@@ -31,12 +31,19 @@ def runtime() -> WorkerRuntime:
 
 
 from actors.documents import extract_document, index_document  # noqa: E402 - actors need the broker
-from actors.housekeeping import cleanup_stale_reservations, sweep_documents  # noqa: E402
+from actors.housekeeping import (  # noqa: E402
+    cleanup_stale_reservations,
+    prune_history,
+    sweep_blobs,
+    sweep_documents,
+)
 
 __all__ = [
     "broker",
     "cleanup_stale_reservations",
     "extract_document",
     "index_document",
+    "prune_history",
+    "sweep_blobs",
     "sweep_documents",
 ]

@@ -1,5 +1,6 @@
 """Sweepers, started by `periodiq actors` every minute. Running one twice, or late, does no harm."""
 
+from dataclasses import asdict
 from functools import partial
 
 import structlog
@@ -11,6 +12,7 @@ from actors.stage import stage
 log = structlog.get_logger(__name__)
 
 every_minute = partial(stage, periodic=cron("* * * * *"), max_retries=0)
+every_five_minutes = partial(stage, periodic=cron("*/5 * * * *"), max_retries=0)
 
 
 @every_minute
@@ -25,3 +27,17 @@ def sweep_documents() -> None:
     """Give documents whose job vanished a new one."""
     adopted = actors.runtime().sweep_documents()
     log.info("documents_adopted", count=len(adopted))
+
+
+@every_five_minutes
+def sweep_blobs() -> None:
+    """Delete blobs that no document owns."""
+    count = actors.runtime().sweep_blobs()
+    log.info("blobs_swept", count=count)
+
+
+@every_five_minutes
+def prune_history() -> None:
+    """Remove old jobs, attempts, events and ticks."""
+    pruned = actors.runtime().prune_history()
+    log.info("history_pruned", **asdict(pruned))

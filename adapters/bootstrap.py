@@ -26,13 +26,14 @@ from adapters.sqlite.reservations import SqliteReservations
 from domain.chunking import Chunker
 from domain.errors import SettingsError
 from domain.extraction import ExtractionReport, extract_document
-from domain.housekeeping import cleanup_stale_reservations, sweep_documents
+from domain.housekeeping import cleanup_stale_reservations, prune_history, sweep_blobs, sweep_documents
 from domain.indexing import IndexingReport, index_document
-from domain.intake import Receipt, delete_document, receive_document, reindex_document
+from domain.intake import Receipt, delete_document, receive_document, reindex_document, replace_document
 from domain.jobs import EXTRACT_QUEUE
 from domain.ledger import DispatchTable, LeaseTable
 from domain.ports import BlobStore, Embedder, PageReader, Reservations, Transactions
 from domain.search import Hit, search_chunks
+from domain.retention import Pruned, Retention
 from domain.usage import Reservation
 
 
@@ -44,6 +45,8 @@ class WorkerRuntime:
     index_document: Callable[..., IndexingReport]
     cleanup_stale_reservations: Callable[[], list[Reservation]]
     sweep_documents: Callable[[], Sequence[UUID]]
+    sweep_blobs: Callable[[], int]
+    prune_history: Callable[[], Pruned]
     embedding_model: str
 
 
@@ -52,6 +55,7 @@ class ProducerRuntime:
     """What callers may do: an API process, the command line."""
 
     receive_document: Callable[..., Receipt]
+    replace_document: Callable[..., Receipt | None]
     reindex_document: Callable[..., UUID | None]
     delete_document: Callable[..., bool]
     pool: LazyPool
@@ -88,6 +92,16 @@ def make_reservations(settings: Settings, pool: LazyPool) -> Reservations:
     if settings.is_sqlite:
         return SqliteReservations(settings.database_url.get_secret_value())
     return PostgresReservations(pool)
+
+
+def make_retention(settings: Settings) -> Retention:
+    """Read how long history is kept."""
+    return Retention(
+        finished_jobs=timedelta(days=settings.keep_jobs_days),
+        failed_jobs=timedelta(days=settings.keep_failed_jobs_days),
+        events=timedelta(days=settings.keep_events_days),
+        ticks=timedelta(days=settings.keep_ticks_days),
+    )
 
 
 def make_reader(settings: Settings) -> PageReader:
@@ -153,6 +167,8 @@ def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder) -> Worke
         ),
         cleanup_stale_reservations=partial(cleanup_stale_reservations, reservations=make_reservations(settings, pool)),
         sweep_documents=partial(sweep_documents, transactions=transactions),
+        sweep_blobs=partial(sweep_blobs, transactions=transactions, blobs=make_blobs(settings)),
+        prune_history=partial(prune_history, transactions=transactions, keep=make_retention(settings)),
         embedding_model=embedder.model,
     )
 
@@ -164,6 +180,9 @@ def make_producer(settings: Settings, pool: LazyPool | None = None) -> ProducerR
     return ProducerRuntime(
         receive_document=partial(
             receive_document, transactions=transactions, blobs=blobs, max_bytes=settings.document_max_bytes
+        ),
+        replace_document=partial(
+            replace_document, transactions=transactions, blobs=blobs, max_bytes=settings.document_max_bytes
         ),
         reindex_document=partial(reindex_document, transactions=transactions),
         delete_document=partial(delete_document, transactions=transactions, blobs=blobs),

@@ -135,6 +135,17 @@ class Settings(BaseSettings):
         default="INFO", description="Least severe level that is written.", examples=["DEBUG"]
     )
 
+    keep_jobs_days: Positive = Field(
+        default=7, description="Days that jobs which succeeded or were cancelled are kept.", examples=["2"]
+    )
+    keep_failed_jobs_days: Positive = Field(
+        default=90, description="Days that failed jobs, the dead letters, are kept.", examples=["30"]
+    )
+    keep_events_days: Positive = Field(default=7, description="Days that events can be replayed.", examples=["2"])
+    keep_ticks_days: Positive = Field(
+        default=2, description="Days that ticks of periodic actors are kept.", examples=["1"]
+    )
+
     document_max_bytes: Positive = Field(
         default=200 * 1024 * 1024, description="Largest upload, in bytes.", examples=["52428800"]
     )

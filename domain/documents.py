@@ -25,6 +25,7 @@ TRANSITIONS: dict[str, tuple[frozenset[DocumentState], DocumentState]] = {
     "publish": (frozenset({S.INDEXING}), S.READY),
     "fail": (frozenset({S.UPLOADED, S.EXTRACTING, S.INDEXING}), S.FAILED),
     "reindex": (frozenset({S.READY, S.FAILED}), S.UPLOADED),
+    "replace": (frozenset(S) - {S.DELETED}, S.UPLOADED),
     "delete": (frozenset(S) - {S.DELETED}, S.DELETED),
 }
 

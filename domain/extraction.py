@@ -1,13 +1,18 @@
 """Turn a file into stored pages."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from domain.documents import Document
-from domain.errors import FailureCode, PermanentError
+from domain.errors import FailureCode, PermanentError, TransientError
 from domain.jobs import Lease
 from domain.ports import BlobStore, PageReader, PagesRead, Transactions
+
+#: Ends of the parser's process that may be the machine's fault once, and are the file's fault twice.
+PARSER_DEATHS = frozenset({FailureCode.PARSER_CRASHED, FailureCode.PARSE_MEMORY, FailureCode.PARSE_TIMEOUT})
 
 REPAIRED_WARNING = "The file's structure was damaged and has been repaired; every page was read."
 
@@ -38,7 +43,8 @@ def extract_document(
 ) -> ExtractionReport:
     """Read the document's pages, store them as they arrive, and put in the job that indexes them.
 
-    A second run continues at the first missing page. The last transaction hands the document on and ends the job.
+    A second run continues at the first missing page. The last transaction hands the document on and ends the job. A
+    file that killed its parser is tried once more; then its content is quarantined until the parser's version changes.
 
     Raises PermanentError for files that cannot be read, TransientError, LeaseLostError.
     """
@@ -47,6 +53,9 @@ def extract_document(
         if document is None:
             unit.jobs.finish()
             return ExtractionReport(skipped=True)
+        quarantined = unit.parser_deaths.find(document, reader.version)
+        if quarantined is not None:
+            raise quarantined
         pages_done = unit.pages.count(document)
     repaired = _read_pages(document, pages_done, lease, transactions, blobs, reader)
     with transactions(lease) as unit:
@@ -93,6 +102,7 @@ def _read_pages(
     with (
         blobs.local_file(document.blob_key) as file,
         closing(reader.read_pages(file, first_page=pages_done + 1)) as batches,
+        _counting_deaths(document, lease, transactions, reader.version),
     ):
         for batch in batches:
             repaired |= batch.repaired
@@ -100,3 +110,20 @@ def _read_pages(
                 unit.pages.add(document, batch)
             lease.checkpoint()
     return repaired
+
+
+@contextmanager
+def _counting_deaths(
+    document: Document, lease: Lease, transactions: Transactions, parser_version: str
+) -> Iterator[None]:
+    """Turn the first death of the parser into another try; the second one quarantines the content."""
+    try:
+        yield
+    except PermanentError as error:
+        if error.code not in PARSER_DEATHS:
+            raise
+        with transactions(lease) as unit:
+            is_quarantined = unit.parser_deaths.record(document, parser_version, error)
+        if is_quarantined:
+            raise
+        raise TransientError(error.code, error.message, retry_after=timedelta(seconds=1)) from error

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from domain.ports import Reservations, Transactions
+from domain.ports import BlobStore, Reservations, Transactions
+from domain.retention import Pruned, Retention
 from domain.usage import Reservation
 
 #: Rows handled in one round; the next tick goes on.
 ROUND_LIMIT = 1000
+
+#: Rounds of one run of `prune_history`: a run stays short, and the next tick is a few minutes away.
+ROUNDS_PER_RUN = 100
 
 #: Old enough that no transaction of an upload or of a hand-over can still be open.
 STRANDED_AFTER = timedelta(seconds=60)
@@ -22,4 +26,27 @@ def cleanup_stale_reservations(*, reservations: Reservations) -> list[Reservatio
 def sweep_documents(*, transactions: Transactions, stranded_after: timedelta = STRANDED_AFTER) -> Sequence[UUID]:
     """Give documents in flight whose job vanished a new one, which goes on where the old one stopped."""
     with transactions() as unit:
-        return unit.intake.adopt_stranded(age=stranded_after, limit=ROUND_LIMIT)
+        return unit.sweeping.adopt_stranded(age=stranded_after, limit=ROUND_LIMIT)
+
+
+def prune_history(*, transactions: Transactions, keep: Retention) -> Pruned:
+    """Remove old jobs, attempts, events and ticks, a bounded batch per transaction, until little is left to remove."""
+    total = Pruned()
+    for _ in range(ROUNDS_PER_RUN):
+        with transactions() as unit:
+            pruned = unit.sweeping.prune(keep, ROUND_LIMIT)
+        total += pruned
+        if pruned.most < ROUND_LIMIT:
+            break
+    return total
+
+
+def sweep_blobs(*, transactions: Transactions, blobs: BlobStore) -> int:
+    """Delete blobs that no document owns; return how many. A crash half-way leaves them noted for the next run."""
+    with transactions() as unit:
+        keys = unit.blobs.find_due(ROUND_LIMIT)
+    for key in keys:
+        blobs.delete(key)
+        with transactions() as unit:
+            unit.blobs.own(key)
+    return len(keys)

@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from domain.documents import Document, DocumentState
@@ -11,6 +13,10 @@ from domain.ports import BlobStore, Transactions, Unit
 
 #: A PDF says so within its first kilobyte (ISO 32000-1, annex H, note 13).
 MAGIC, MAGIC_WINDOW = b"%PDF-", 1024
+
+#: An upload that takes longer has died; its blob is swept.
+UPLOAD_PATIENCE = timedelta(days=1)
+AT_ONCE = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +82,38 @@ def receive_document(
 
     The same bytes twice in a workspace are one document (a failed one starts over) unless `as_copy` asks for another.
 
-    Raises PermanentError (too_large, not_a_pdf), InvalidJobError (no such workspace): nothing stays behind. Raises
-    TransientError: the blob stays, because the transaction may have committed without our hearing of it.
+    Raises PermanentError (too_large, not_a_pdf), InvalidJobError (no such workspace), TransientError.
     """
-    upload = Upload(content, max_bytes=max_bytes)
-    blob_key = f"{workspace_id}/{uuid4()}"
-    blobs.put(blob_key, upload)
-    document = _uploaded(workspace_id, name, blob_key, upload)
-    try:
-        with transactions() as unit:
-            twin = unit.intake.find_by_content(workspace_id, upload.sha256)
-            receipt, unneeded = _add(unit, document) if twin is None or as_copy else _repeat(unit, document, twin)
-    except TransientError:
-        raise
-    except BaseException:
-        blobs.delete(blob_key)
-        raise
-    if unneeded is not None:
-        blobs.delete(unneeded)
-    return receipt
+    with _stored(workspace_id, name, content, transactions, blobs, max_bytes) as document, transactions() as unit:
+        twin = unit.intake.find_by_content(workspace_id, document.content_sha256)
+        if twin is None or as_copy:
+            return _add(unit, document)
+        return _repeat(unit, document, twin)
+
+
+def replace_document(
+    document_id: UUID,
+    workspace_id: UUID,
+    content: Iterable[bytes],
+    *,
+    transactions: Transactions,
+    blobs: BlobStore,
+    max_bytes: int,
+) -> Receipt | None:
+    """Upload a new version: readers see the old one until the new one is ready; the latest of several wins.
+
+    Only passages whose text is new to the workspace are embedded. The bytes that the document has already change
+    nothing. None when the workspace has no such document. Raises what `receive_document` raises.
+    """
+    with _stored(workspace_id, "", content, transactions, blobs, max_bytes) as version, transactions() as unit:
+        before = unit.intake.replace(document_id, workspace_id, version)
+        if before is None:
+            return None
+        if before.content_sha256 == version.content_sha256:
+            return Receipt(document_id, None, is_new=False)
+        _exchange_blob(unit, old=before.blob_key, new=version.blob_key)
+        unit.jobs.enqueue("extract_document", document_id, workspace_id, job_id=version.job_id)
+        return Receipt(document_id, version.job_id, is_new=True)
 
 
 def reindex_document(document_id: UUID, workspace_id: UUID, *, transactions: Transactions) -> UUID | None:
@@ -107,8 +126,10 @@ def delete_document(document_id: UUID, workspace_id: UUID, *, transactions: Tran
     """Delete a document with all that was made of it; False when the workspace has no such document."""
     with transactions() as unit:
         blob_key = unit.intake.delete(document_id, workspace_id)
+        if blob_key is not None:
+            unit.blobs.disown(blob_key, after=AT_ONCE)
     if blob_key is not None:
-        blobs.delete(blob_key)
+        blobs.delete(blob_key)  # at once for the user's sake; the sweeper would do it in a few minutes
     return blob_key is not None
 
 
@@ -123,22 +144,59 @@ def _uploaded(workspace_id: UUID, name: str, blob_key: str, upload: Upload) -> D
         byte_count=upload.byte_count,
         generation=0,
         target_generation=1,
-        job_id=None,
+        job_id=uuid4(),
     )
 
 
-def _add(unit: Unit, document: Document) -> tuple[Receipt, None]:
-    job_id = unit.jobs.enqueue("extract_document", document.id, document.workspace_id)
-    unit.intake.add(replace(document, job_id=job_id))
-    return Receipt(document.id, job_id, is_new=True), None
+@contextmanager
+def _stored(
+    workspace_id: UUID,
+    name: str,
+    content: Iterable[bytes],
+    transactions: Transactions,
+    blobs: BlobStore,
+    max_bytes: int,
+) -> Iterator[Document]:
+    """Store the bytes, noted as unowned before they arrive: whatever happens, the sweeper deletes what nobody adopts.
+
+    An error that says that nothing was committed deletes them at once. A TransientError does not say so: the
+    transaction may have committed without our hearing of it.
+    """
+    blob_key, upload = f"{workspace_id}/{uuid4()}", Upload(content, max_bytes=max_bytes)
+    with transactions() as unit:
+        unit.blobs.disown(blob_key, after=UPLOAD_PATIENCE)
+    blobs.put(blob_key, upload)
+    try:
+        yield _uploaded(workspace_id, name, blob_key, upload)
+    except TransientError:
+        raise
+    except BaseException:
+        blobs.delete(blob_key)
+        raise
 
 
-def _repeat(unit: Unit, document: Document, twin: Document) -> tuple[Receipt, str]:
-    """Return the receipt and the blob that is one too many. A twin may have failed because its blob is gone."""
+def _add(unit: Unit, document: Document) -> Receipt:
+    job_id = unit.jobs.enqueue("extract_document", document.id, document.workspace_id, job_id=document.job_id)
+    unit.intake.add(document)
+    unit.blobs.own(document.blob_key)
+    return Receipt(document.id, job_id, is_new=True)
+
+
+def _repeat(unit: Unit, document: Document, twin: Document) -> Receipt:
+    """Start a failed twin over, with the new blob: it may have failed because its own is gone."""
     job_id = None
     if twin.state is DocumentState.FAILED:
         job_id = _restart(unit, twin.id, twin.workspace_id, blob_key=document.blob_key)
-    return Receipt(twin.id, job_id, is_new=False), twin.blob_key if job_id else document.blob_key
+    if job_id is not None:
+        _exchange_blob(unit, old=twin.blob_key, new=document.blob_key)
+    else:
+        unit.blobs.disown(document.blob_key, after=AT_ONCE)
+    return Receipt(twin.id, job_id, is_new=False)
+
+
+def _exchange_blob(unit: Unit, *, old: str, new: str) -> None:
+    unit.blobs.own(new)
+    unit.blobs.disown(old, after=AT_ONCE)
 
 
 def _restart(unit: Unit, document_id: UUID, workspace_id: UUID, *, blob_key: str | None = None) -> UUID | None:

@@ -86,6 +86,8 @@ JOBS: Mapping[str, JobSpec] = {
         JobSpec("index_document", INDEX_QUEUE, DOCUMENT_PARAMS, timedelta(hours=2)),
         JobSpec("cleanup_stale_reservations", MAINTENANCE_QUEUE, {}, timedelta(minutes=1)),
         JobSpec("sweep_documents", MAINTENANCE_QUEUE, {}, timedelta(minutes=5)),
+        JobSpec("sweep_blobs", MAINTENANCE_QUEUE, {}, timedelta(minutes=10)),
+        JobSpec("prune_history", MAINTENANCE_QUEUE, {}, timedelta(minutes=10)),
     )
 }
 

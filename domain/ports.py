@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.documents import Chunk, Document, Page, PageBatch
+from domain.errors import PermanentError
 from domain.jobs import Lease
+from domain.retention import Pruned, Retention
 from domain.usage import Reservation
 
 Vectors = npt.NDArray[np.float32]
@@ -158,12 +160,52 @@ class Intake(Protocol):
         """Start over with a new generation, from another blob if given; False when it is in flight or gone."""
         ...
 
+    def replace(self, document_id: UUID, workspace_id: UUID, version: Document) -> Document | None:
+        """Give the document the bytes and the job of `version`, stopping its jobs; return what it was before."""
+        ...
+
     def delete(self, document_id: UUID, workspace_id: UUID) -> str | None:
         """Remove pages, chunks and vectors, stop its job, leave a tombstone; return the blob key, None if unknown."""
         ...
 
+
+class Blobs(Protocol):
+    """Who owns which blob, inside one transaction."""
+
+    def disown(self, key: str, *, after: timedelta) -> None:
+        """Let the sweeper delete the blob after this long, unless a document owns it by then."""
+        ...
+
+    def own(self, key: str) -> None:
+        """Keep the blob: a document owns it."""
+        ...
+
+    def find_due(self, limit: int) -> Sequence[str]:
+        """Return unowned blobs whose time is over."""
+        ...
+
+
+class ParserDeaths(Protocol):
+    """Files that killed their parser, inside one transaction."""
+
+    def find(self, document: Document, parser_version: str) -> PermanentError | None:
+        """Return what the content died of when it is quarantined under this parser version."""
+        ...
+
+    def record(self, document: Document, parser_version: str, error: PermanentError) -> bool:
+        """Count one more death; True when the content is quarantined from here on."""
+        ...
+
+
+class Sweeping(Protocol):
+    """What housekeeping does, inside one transaction."""
+
     def adopt_stranded(self, *, age: timedelta, limit: int) -> Sequence[UUID]:
         """Give documents that no unfinished job will move on a new extraction job; return the documents."""
+        ...
+
+    def prune(self, keep: Retention, limit: int) -> Pruned:
+        """Remove at most `limit` old rows of each kind; return how many went."""
         ...
 
 
@@ -250,6 +292,12 @@ class Unit(Protocol):
     def documents(self) -> Documents: ...  # noqa: D102
     @property
     def intake(self) -> Intake: ...  # noqa: D102
+    @property
+    def blobs(self) -> Blobs: ...  # noqa: D102
+    @property
+    def parser_deaths(self) -> ParserDeaths: ...  # noqa: D102
+    @property
+    def sweeping(self) -> Sweeping: ...  # noqa: D102
     @property
     def pages(self) -> Pages: ...  # noqa: D102
     @property

@@ -1,8 +1,6 @@
 """The documents table: what jobs do with it, and what uploads do."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +8,6 @@ import psycopg
 from psycopg.rows import dict_row
 
 from adapters.postgres.chunks import delete_other_generations
-from adapters.postgres.jobs import enqueue_document_job
 from adapters.postgres.pool import Connection
 from adapters.postgres.sql import load_queries
 from domain.documents import Document, DocumentState
@@ -79,6 +76,15 @@ class PostgresIntake:
         params = {"id": document_id, "workspace_id": workspace_id, "job_id": job_id, "blob_key": blob_key}
         return bool(self._connection.execute(_DOCUMENTS["reindex"], params).rowcount)
 
+    def replace(self, document_id: UUID, workspace_id: UUID, version: Document) -> Document | None:
+        """See the port."""
+        key = {"id": document_id, "workspace_id": workspace_id}
+        before = fetch_document(self._connection, "lock_document", key)
+        if before is not None and before.content_sha256 != version.content_sha256:
+            self._connection.execute(_JOBS["stop_jobs_of_document"], {"document_id": document_id})
+            self._connection.execute(_DOCUMENTS["replace"], asdict(version) | key)
+        return before
+
     def delete(self, document_id: UUID, workspace_id: UUID) -> str | None:
         """See the port. The running attempt learns of it at its next fence, before it can write another row."""
         params = {"document_id": document_id, "workspace_id": workspace_id}
@@ -90,14 +96,6 @@ class PostgresIntake:
             return None
         delete_other_generations(self._connection, document_id, workspace_id, NO_GENERATION)
         return str(row[0])
-
-    def adopt_stranded(self, *, age: timedelta, limit: int) -> Sequence[UUID]:
-        """See the port."""
-        rows = self._connection.execute(_DOCUMENTS["find_stranded"], {"age": age, "limit": limit}).fetchall()
-        for document_id, workspace_id in rows:
-            job_id = enqueue_document_job(self._connection, "extract_document", document_id, workspace_id)
-            self._connection.execute(_DOCUMENTS["adopt"], {"id": document_id, "job_id": job_id})
-        return [row[0] for row in rows]
 
 
 def fetch_document(connection: Connection, query: str, params: dict[str, Any]) -> Document | None:

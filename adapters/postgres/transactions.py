@@ -5,12 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from adapters.postgres.blobs import PostgresBlobs
 from adapters.postgres.chunks import PostgresChunks
 from adapters.postgres.documents import PostgresDocuments, PostgresIntake
 from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.pages import PostgresPages
+from adapters.postgres.parser_deaths import PostgresParserDeaths
 from adapters.postgres.pool import Connection, LazyPool
 from adapters.postgres.sql import load_queries
+from adapters.postgres.sweeping import PostgresSweeping
 from adapters.postgres.usage import PostgresUsage
 from domain.errors import JobCancelledError, LeaseLostError
 from domain.jobs import Lease
@@ -24,6 +27,9 @@ class PostgresUnit:
 
     documents: PostgresDocuments
     intake: PostgresIntake
+    blobs: PostgresBlobs
+    parser_deaths: PostgresParserDeaths
+    sweeping: PostgresSweeping
     pages: PostgresPages
     chunks: PostgresChunks
     usage: PostgresUsage
@@ -53,6 +59,9 @@ class PostgresTransactions:
         return PostgresUnit(
             documents=PostgresDocuments(connection),
             intake=PostgresIntake(connection),
+            blobs=PostgresBlobs(connection),
+            parser_deaths=PostgresParserDeaths(connection),
+            sweeping=PostgresSweeping(connection),
             pages=PostgresPages(connection),
             chunks=PostgresChunks(connection),
             usage=PostgresUsage(connection, ttl=self._reservation_ttl),

@@ -50,7 +50,9 @@ CREATE INDEX jobs_queued ON jobs (queue, hinted_at) WHERE state = 'queued';
 CREATE INDEX jobs_running ON jobs (id) WHERE state = 'running';
 CREATE INDEX jobs_unfinished_by_document ON jobs (document_id)
     WHERE state IN ('pending', 'queued', 'running', 'retrying');
-CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+-- Retention, and the dead letters.
+CREATE INDEX jobs_finished ON jobs (finished_at) WHERE state IN ('succeeded', 'cancelled');
+CREATE INDEX jobs_failed ON jobs (finished_at) WHERE state = 'failed';
 
 CREATE TABLE job_attempts (
     job_id uuid NOT NULL REFERENCES jobs ON DELETE CASCADE,
@@ -177,3 +179,24 @@ CREATE TABLE token_reservations (
 CREATE INDEX token_reservations_expiry ON token_reservations (expires_at);
 CREATE INDEX token_reservations_by_job ON token_reservations (job_id);
 CREATE INDEX token_reservations_by_workspace ON token_reservations (workspace_id);
+
+-- Files that killed their parser: after two deaths under one parser version the content is quarantined.
+CREATE TABLE parser_deaths (
+    content_sha256 bytea NOT NULL CHECK (length(content_sha256) = 32),
+    parser_version text NOT NULL,
+    deaths integer NOT NULL DEFAULT 1,
+    code text NOT NULL,
+    message text NOT NULL,
+    last_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (content_sha256, parser_version)
+);
+
+-- Blobs that no document owns: noted before the upload begins, struck out by the transaction that adopts the blob, noted
+-- again by the one that lets go of it. A crash between any two lines leaves a row here, never an orphan.
+CREATE TABLE unowned_blobs (
+    key text PRIMARY KEY,
+    delete_after timestamptz NOT NULL
+);
+CREATE INDEX unowned_blobs_due ON unowned_blobs (delete_after);
+CREATE INDEX job_events_age ON job_events (at);
+CREATE INDEX schedule_ticks_age ON schedule_ticks (tick);

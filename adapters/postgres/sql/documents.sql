@@ -62,6 +62,19 @@ UPDATE documents SET state = 'uploaded', job_id = %(job_id)s, target_generation 
     chunk_count = NULL, chunks_done = 0, tokens_embedded = 0, updated_at = now()
 WHERE id = %(id)s AND workspace_id = %(workspace_id)s AND state IN ('ready', 'failed')
 
+-- name: replace
+-- Any state but deleted -> uploaded, with new bytes: readers see the old generation until the new one is published.
+UPDATE documents SET state = 'uploaded', job_id = %(job_id)s, target_generation = target_generation + 1,
+    blob_key = %(blob_key)s, content_sha256 = %(content_sha256)s, byte_count = %(byte_count)s,
+    failure_code = NULL, failure_message = NULL, warning = NULL, page_count = NULL, pages_done = 0,
+    chunk_count = NULL, chunks_done = 0, tokens_embedded = 0, updated_at = now()
+WHERE id = %(id)s AND workspace_id = %(workspace_id)s AND state <> 'deleted'
+
+-- name: lock_document
+-- Return a live document and hold it until the transaction ends.
+SELECT id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id
+FROM documents WHERE id = %(id)s AND workspace_id = %(workspace_id)s AND state <> 'deleted' FOR NO KEY UPDATE
+
 -- name: delete
 -- Any state -> deleted; the row stays as a tombstone.
 UPDATE documents SET state = 'deleted', failure_code = NULL, failure_message = NULL, updated_at = now()
