@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from dramatiq.middleware import AgeLimit, Callbacks, CurrentMessage, Pipelines, TimeLimit
 from periodiq import PeriodiqMiddleware
@@ -15,6 +16,7 @@ from adapters.bootstrap import (
     open_leases,
     open_worker_runtime,
 )
+from adapters.crash_tokens import arm_from
 from adapters.exporter.keeping import keep_exporter
 from adapters.redis.broker import LedgerBroker
 from adapters.settings import Settings
@@ -36,6 +38,8 @@ NEVER_SKIP_SECONDS = 365 * 24 * 3600
 
 def make_broker(settings: Settings) -> tuple[LedgerBroker, RuntimeLifecycle[WorkerRuntime]]:
     """Build the broker; nothing connects before it is used. Returns it with the holder of the worker's runtime."""
+    if settings.crash_tokens:
+        arm_from(Path(settings.crash_tokens))
     pool, hints, held = make_pool(settings), make_hints(settings), HeldLeases()
     ledger = make_ledger(pool)
     lifecycle = RuntimeLifecycle(partial(open_worker_runtime, settings, pool))

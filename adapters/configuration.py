@@ -36,6 +36,13 @@ GROUPS = {
         "max_retries",
         "max_crashes",
         "database_pool_size",
+        "crash_tokens",
+    ),
+    "How long history is kept": (
+        "keep_jobs_days",
+        "keep_failed_jobs_days",
+        "keep_events_days",
+        "keep_ticks_days",
     ),
     "Metrics, probes, logs": (
         "metrics_host",

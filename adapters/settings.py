@@ -146,6 +146,12 @@ class Settings(BaseSettings):
         default=2, description="Days that ticks of periodic actors are kept.", examples=["1"]
     )
 
+    crash_tokens: str = Field(
+        default="",
+        description="For tests only: a folder whose files name crash points at which a worker kills itself.",
+        examples=["./crash-tokens"],
+    )
+
     document_max_bytes: Positive = Field(
         default=200 * 1024 * 1024, description="Largest upload, in bytes.", examples=["52428800"]
     )

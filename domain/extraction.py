@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from domain.crash_points import crash_point
 from domain.documents import Document
 from domain.errors import FailureCode, PermanentError, TransientError
 from domain.jobs import Lease
@@ -63,8 +64,11 @@ def extract_document(
         check_readable(read)
         next_job_id = unit.jobs.enqueue("index_document", document.id, document.workspace_id)
         warning = REPAIRED_WARNING if repaired else None
+        crash_point("after_outbox_insert")
         unit.documents.finish_extraction(document, next_job_id=next_job_id, warning=warning)
         unit.jobs.finish()
+        crash_point("before_extraction_commits")
+    crash_point("after_extraction_commits")
     return ExtractionReport(resumed_after=pages_done, pages=read.pages, characters=read.characters)
 
 
@@ -108,6 +112,7 @@ def _read_pages(
             repaired |= batch.repaired
             with transactions(lease) as unit:
                 unit.pages.add(document, batch)
+            crash_point("after_page_batch")
             lease.checkpoint()
     return repaired
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from domain.chunking import Chunker
+from domain.crash_points import crash_point
 from domain.documents import Document, Page
 from domain.embedding import plan_batches
 from domain.errors import FailureCode, PermanentError, TransientError
@@ -84,12 +85,14 @@ class _Attempt:
         for batch in plan_batches(missing, self.embedder.limits, tokens=lambda text: text.token_count):
             self.lease.checkpoint()
             result = self.embedder.embed([text.text for text in batch])
+            crash_point("after_embedding_before_storing")
             spent, left = spent + result.tokens, left - len(batch)
             with self.transactions(self.lease) as unit:
                 unit.chunks.embed(self.document, self.embedder.model, batch, result.vectors)
                 reserved = sum(text.token_count for text in batch)
                 unit.usage.settle(self.document, reserved=reserved, spent=result.tokens)
                 unit.documents.record_chunks(self.document, chunks=chunks, embedded=chunks - left, tokens=result.tokens)
+            crash_point("after_storing_vectors")
         return spent
 
     def publish(self) -> None:
@@ -104,6 +107,8 @@ class _Attempt:
                 unit.chunks.delete_others(self.document)
                 unit.usage.count_document(self.document)
             unit.jobs.finish()
+            crash_point("before_publishing_commits")
+        crash_point("after_publishing_commits")
 
     def _pages(self) -> Iterator[Page]:
         after = 0

@@ -11,6 +11,7 @@ import structlog
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware, SkipMessage
 
+from domain.crash_points import crash_point
 from domain.errors import FailureCode, JobCancelledError, LeaseLostError, TransientError
 from domain.jobs import parse_uuid
 from domain.ledger import Claim, Failure, Ledger, Outcome
@@ -45,6 +46,7 @@ class JobLedger(Middleware):
             raise SkipMessage("not claimed: a duplicate or late hint")
         begin_attempt(Attempt(claim))
         self._held.add(claim.lease)
+        crash_point("after_claim")
 
     def after_process_message(
         self,

@@ -8,6 +8,7 @@ from time import monotonic
 
 import structlog
 
+from domain.crash_points import crash_point
 from domain.ledger import DispatchTable, HintLists
 
 log = structlog.get_logger(__name__)
@@ -94,6 +95,7 @@ class Relay(Thread):
         if room <= 0:
             return FULL_SECONDS
         jobs = dispatch.pick_due(queue, room)
+        crash_point("after_marking_before_ringing")
         self._hints.push(queue, jobs)
         return 0.0 if len(jobs) == room else self._interval
 
