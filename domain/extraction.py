@@ -63,7 +63,7 @@ def extract_document(
         read = unit.pages.summarise(document)
         check_readable(read)
         next_job_id = unit.jobs.enqueue("index_document", document.id, document.workspace_id)
-        warning = REPAIRED_WARNING if repaired else None
+        warning = describe_flaws(read, repaired=repaired)
         crash_point("after_outbox_insert")
         unit.documents.finish_extraction(document, next_job_id=next_job_id, warning=warning)
         unit.jobs.finish()
@@ -82,6 +82,16 @@ def check_readable(read: PagesRead) -> None:
         raise PermanentError(FailureCode.PDF_DAMAGED, message)
     if read.characters == 0:
         raise PermanentError(FailureCode.PDF_NO_TEXT, NO_TEXT_SENTENCE)
+
+
+def describe_flaws(read: PagesRead, *, repaired: bool) -> str | None:
+    """Say what a reader of a document that is fit to be searched should know all the same."""
+    flaws = [REPAIRED_WARNING] if repaired else []
+    if read.blank:
+        flaws.append(
+            f"{read.blank} of {read.pages} pages have no text; if they are scanned images, run text recognition (OCR)."
+        )
+    return " ".join(flaws) or None
 
 
 def describe_pages(numbers: tuple[int, ...]) -> str:

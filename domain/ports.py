@@ -105,10 +105,11 @@ class BlobStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PagesRead:
-    """What extraction has stored of a document. `characters` counts what is not blank."""
+    """What extraction has stored of a document. `characters` counts what is not white space, `blank` pages without."""
 
     pages: int
     characters: int
+    blank: int
     lost: tuple[int, ...]
 
 

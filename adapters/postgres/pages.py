@@ -34,7 +34,7 @@ class PostgresPages:
         """See the port."""
         row = self._connection.execute(_PAGES["summarise"], _key(document)).fetchone()
         assert row is not None  # an aggregate always has one row  # noqa: S101
-        return PagesRead(pages=row[0], characters=row[1], lost=tuple(row[2]))
+        return PagesRead(pages=row[0], characters=row[1], blank=row[2], lost=tuple(row[3]))
 
     def read(self, document: Document, *, after: int, limit: int) -> list[Page]:
         """See the port."""

@@ -7,8 +7,9 @@ SELECT count(*) AS pages FROM document_pages WHERE document_id = %(document_id)s
 COPY document_pages (document_id, generation, number, text, lost) FROM STDIN (FORMAT BINARY)
 
 -- name: summarise
--- Sum up what was read: pages, characters that are not blank, and the numbers of the lost pages.
+-- Sum up what was read: pages, characters that are not white space, blank pages, and the numbers of the lost pages.
 SELECT count(*) AS pages, coalesce(sum(length(regexp_replace(text, '\s', '', 'g'))), 0)::bigint AS characters,
+       count(*) FILTER (WHERE text !~ '\S') AS blank,
        coalesce(array_agg(number ORDER BY number) FILTER (WHERE lost), '{}') AS lost
 FROM document_pages WHERE document_id = %(document_id)s AND generation = %(generation)s
 
