@@ -12,6 +12,7 @@ from adapters.embeddings.provider import make_embedder
 from adapters.pdf.reader import SandboxedPageReader
 from adapters.pdf.sandbox import warm_up
 from adapters.postgres.dispatch import PostgresDispatch
+from adapters.postgres.errors import translated
 from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.migrate import check_schema, migrate
@@ -142,9 +143,9 @@ def open_worker_runtime(settings: Settings, pool: LazyPool, queues: Collection[s
         raise SettingsError(
             "DATABASE_URL names a SQLite file, which serves reservations alone; workers need PostgreSQL"
         )
+    with translated(), closing(connect(settings.database_url.get_secret_value())) as connection:
+        check_schema(connection)  # before the pool, which waits half a minute for a database that it cannot use
     try:
-        with pool.connection() as connection:
-            check_schema(connection)
         if EXTRACT_QUEUE in queues:
             warm_up()
         yield bind_worker(settings, pool, make_embedder(settings))

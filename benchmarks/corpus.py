@@ -83,7 +83,7 @@ def ingest(folder: Path, files: Sequence[Path], *, processes: int, threads: int)
         workers, began = children(here.worker.pid), time.monotonic()
         uploads = [_upload(file, session) for file in files]
         ids = list({upload.receipt.document_id for upload in uploads if upload.receipt})
-        rows = watch(session.reading, ids, timeout_seconds=PATIENCE_SECONDS)
+        rows = watch(session.reading, ids, give_up=here.patience(PATIENCE_SECONDS))
         took = time.monotonic() - began
         died = sorted(workers - children(here.worker.pid))
         outcomes = [_outcome(folder, upload, rows, session) for upload in uploads]

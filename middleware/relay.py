@@ -16,6 +16,9 @@ log = structlog.get_logger(__name__)
 LEAD_SECONDS = 1.0
 RECONNECT_SECONDS = 1.0
 
+#: How often a relay that does not lead rings all the same: a leader that was stopped or cut off keeps its lock.
+HELP_SECONDS = 5.0
+
 #: How often the leader looks for queued jobs whose hint is lost.
 RING_AGAIN_SECONDS = 1.0
 #: A hint counts as lost after this when its queue's list is empty, as after FLUSHALL.
@@ -66,7 +69,12 @@ class Relay(Thread):
         self.join(timeout=2 * RING_AGAIN_SECONDS)
 
     def _wait_for_lead(self, dispatch: DispatchTable) -> None:
+        help_at = monotonic() + HELP_SECONDS
         while not self._stop_event.is_set() and not dispatch.lead():
+            if monotonic() >= help_at:
+                self._ring_due(dispatch)
+                self._ring_again(dispatch)
+                help_at = monotonic() + HELP_SECONDS
             self.last_progress = monotonic()
             self._stop_event.wait(LEAD_SECONDS)
 

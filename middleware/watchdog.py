@@ -1,8 +1,10 @@
 """Tell whether this process still makes progress: a beacon file for the exporter, an exit for a dead thread."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from time import monotonic
@@ -25,7 +27,7 @@ class Watchdog(Thread):
     """Touches the process's beacon while consumers, worker threads, lease keeper and relay all live and move.
 
     Dramatiq never replaces a thread that died. Then the process exits, its jobs are rescued, and its master and the
-    process manager start new workers.
+    process manager start new workers. A process whose master died drains: nobody would stop it any more.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Watchdog(Thread):
         self._beacon = beacon
         self._progress = progress
         self._on_beat = on_beat
+        self._master = os.getppid()
         self._is_draining = False
 
     def run(self) -> None:
@@ -48,14 +51,25 @@ class Watchdog(Thread):
         while True:
             time.sleep(BEACON_SECONDS)
             if not self._is_draining:
+                self._drain_when_the_master_died()
                 self._exit_when_a_thread_died()
             if self._is_draining or not self._stuck_threads():
-                self._beacon.touch()
+                self._show_beacon()
             self._on_beat()
 
     def drain(self) -> None:
         """Expect threads to end: the process shuts down and is alive until it is gone."""
         self._is_draining = True
+
+    def _drain_when_the_master_died(self) -> None:
+        if os.getppid() != self._master:
+            log.critical("master_died", next="this process finishes what it runs and exits")
+            self.drain()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _show_beacon(self) -> None:
+        with suppress(FileNotFoundError):  # the exporter removes the folder with the master
+            self._beacon.touch()
 
     def _exit_when_a_thread_died(self) -> None:
         dead = self._dead_threads()

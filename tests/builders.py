@@ -327,13 +327,16 @@ class FakeReader:
             yield PageBatch(len(self.pages), numbered, repaired=self.repaired)
 
 
+FEW_AT_A_TIME = EmbeddingLimits(inputs_per_request=4, tokens_per_request=1000, tokens_per_input=500)
+
+
 @dataclass
 class FakeEmbedder:
     """Embeds like the server of the tests; raises `errors` first, one a call (None: answer)."""
 
     model: str = "fake/8"
     dimensions: int = 8
-    limits: EmbeddingLimits = EmbeddingLimits(inputs_per_request=4, tokens_per_request=1000, tokens_per_input=500)
+    limits: EmbeddingLimits = FEW_AT_A_TIME
     errors: list[Exception | None] = field(default_factory=list)
     calls: list[list[str]] = field(default_factory=list)
     tokens: int = 0

@@ -14,8 +14,10 @@ import psycopg
 from adapters.bootstrap import make_blobs
 from adapters.cli.programs import DEFAULT_THREADS
 from adapters.embeddings.provider import make_embedder
+from adapters.postgres.dispatch import RELAY_LOCK
 from adapters.postgres.migrate import check_schema
 from adapters.postgres.pool import Connection, connect
+from adapters.postgres.sql import load_queries
 from adapters.postgres.vector_index import has_vector_index
 from adapters.settings import Settings
 from domain.errors import HeadraceError, SchemaError
@@ -89,6 +91,7 @@ def _schema(connection: Connection, settings: Settings) -> Iterator[Finding]:
         yield Finding("schema", "fail", str(error), "run `headrace migrate`")
         return
     yield Finding("schema", "ok", "is this version's")
+    yield _workers(connection)
     try:
         embedder = make_embedder(settings)
     except HeadraceError:
@@ -97,6 +100,13 @@ def _schema(connection: Connection, settings: Settings) -> Iterator[Finding]:
         yield Finding("vector index", "ok", f"for {embedder.model}")
     else:
         yield Finding("vector index", "warn", f"none for {embedder.model}: searches are slow", "run `headrace migrate`")
+
+
+def _workers(connection: Connection) -> Finding:
+    row = connection.execute(load_queries("documents")["relay_leads"], {"lock": RELAY_LOCK}).fetchone()
+    if row and row[0]:
+        return Finding("workers", "ok", "at least one process takes jobs")
+    return Finding("workers", "warn", "none takes jobs", "start `headrace up` or `headrace worker`")
 
 
 def _clock(connection: Connection) -> Finding:

@@ -11,7 +11,7 @@ from adapters.cli.ingest import upload_file
 from adapters.cli.own import Installation, own_installation, temporary_folder
 from adapters.cli.progress import TERMINAL, watch
 from adapters.cli.reading import Row
-from adapters.cli.screen import out, put_json, say, seconds, state, table
+from adapters.cli.screen import out, put_json, say, seconds, table
 from adapters.cli.search import print_hits
 from adapters.cli.session import Session, opened
 from domain.errors import FailureCode, PermanentError
@@ -60,7 +60,7 @@ def _ingest(here: Installation, session: Session, file: Path) -> Row:
     if upload.receipt is None:
         raise PermanentError(FailureCode.NOT_A_PDF, f"{file.name}: {upload.sentence}")
     document_id = upload.receipt.document_id
-    document = watch(session.reading, [document_id], timeout_seconds=PATIENCE_SECONDS)[document_id]
+    document = watch(session.reading, [document_id], give_up=here.patience(PATIENCE_SECONDS))[document_id]
     if document["state"] not in TERMINAL:
         say(f"The document is still {document['state']}. The workers' last words:\n{here.last_words()}", "red")
     return document
@@ -92,13 +92,14 @@ def _print(report: Row, *, as_json: bool) -> None:
     if as_json:
         put_json({**report, "hits": [asdict(hit) for hit in report["hits"]]})
         return
-    columns = ["document", "state", "pages", "chunks", "tokens", *took]
-    counts = [document["page_count"], document["chunk_count"], document["tokens_embedded"]]
-    cells = [document["name"], state(document["state"]), *counts, *map(seconds, took.values())]
-    out().print(table(columns, [cells], right=columns[2:]))
-    if document["state"] == "failed":
-        say(f"{document['failure_code']}: {document['failure_message']}", "red")
+    if document["state"] not in TERMINAL:
         return
+    if document["state"] != "ready":
+        say(f"{document['name']} failed ({document['failure_code']}): {document['failure_message']}", "red")
+        return
+    columns = ["pages", "chunks", "tokens", *took]
+    counts = [f"{document[name]:,}" for name in ("page_count", "chunk_count", "tokens_embedded")]
+    out().print(table(columns, [[*counts, *map(seconds, took.values())]], right=columns))
     if document["warning"]:
         say(document["warning"], "yellow")
     out().print(f"\n{report['question']}\n", style="bold")

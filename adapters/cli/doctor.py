@@ -35,7 +35,7 @@ WORDS = "mill wheel"
 
 
 def run_doctor(data_dir: Path | None, *, as_json: bool) -> int:
-    """Print a line for everything that was checked; return 1 if something fails, 78 without settings to check."""
+    """Print a line for everything that was checked; return 1 if something fails."""
     findings = list(_findings(data_dir))
     if as_json:
         put_json([asdict(finding) for finding in findings])

@@ -11,7 +11,7 @@ from adapters.cli.progress import watch
 from adapters.cli.reading import Row
 from adapters.cli.screen import out, put_json, say, state, table
 from adapters.cli.session import Session, session
-from domain.errors import PermanentError
+from domain.errors import PermanentError, TransientError
 from domain.intake import Receipt
 
 PIPE = "-"
@@ -50,7 +50,7 @@ def upload_file(path: Path, receive: Callable[..., Receipt], workspace_id: UUID,
     try:
         with path.open("rb") as file:
             return Upload(str(path), receive(workspace_id, path.name, read_parts(file), **options))
-    except PermanentError as error:
+    except (PermanentError, TransientError) as error:
         return Upload(str(path), None, error.code, error.message)
     except OSError as error:
         return Upload(str(path), None, NO_FILE, f"The file cannot be read: {error.strerror or error}.")
@@ -81,7 +81,7 @@ def _upload(here: Session, name: str, *, as_copy: bool) -> Upload:
         return upload_file(Path(name), receive, here.workspace_id, as_copy=as_copy)
     try:
         return Upload(PIPE, receive(here.workspace_id, "stdin.pdf", read_parts(sys.stdin.buffer), as_copy=as_copy))
-    except PermanentError as error:
+    except (PermanentError, TransientError) as error:
         return Upload(PIPE, None, error.code, error.message)
 
 
@@ -89,7 +89,7 @@ def _rows(here: Session, uploads: Iterable[Upload], *, wait: bool) -> dict[UUID,
     ids = list(dict.fromkeys(upload.receipt.document_id for upload in uploads if upload.receipt))
     if not ids:
         return {}
-    return watch(here.reading, ids) if wait else here.reading.follow(ids)
+    return watch(here.reading, ids, transient=True) if wait else here.reading.follow(ids)
 
 
 def _result(upload: Upload, rows: dict[UUID, Row]) -> Row:

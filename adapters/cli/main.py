@@ -4,12 +4,15 @@ import os
 import sys
 from importlib.util import find_spec
 
-from domain.errors import FailureCode, HeadraceError, SchemaError, SettingsError, TransientError
+from domain.errors import FailureCode, HeadraceError, InvalidJobError, SchemaError, SettingsError, TransientError
 
 FAILED = 1
+WRONG_USAGE = 2
 #: sysexits(3) EX_CONFIG.
 WRONG_CONFIGURATION = 78
 INTERRUPTED = 130
+
+EXIT_CODES = {SettingsError: WRONG_CONFIGURATION, SchemaError: WRONG_CONFIGURATION, InvalidJobError: WRONG_USAGE}
 
 ADVICE = {
     FailureCode.DATABASE_UNAVAILABLE: "`headrace doctor` looks closer.",
@@ -62,7 +65,7 @@ def _explain(error: HeadraceError) -> int:
     advice = ADVICE.get(error.code, "") if isinstance(error, TransientError) else ""
     full_stop = "" if sentence.endswith((".", "!", "?")) else "."
     sys.stderr.write(f"{sentence[:1].upper()}{sentence[1:]}{full_stop} {advice}".rstrip() + "\n")
-    return WRONG_CONFIGURATION if isinstance(error, (SettingsError, SchemaError)) else FAILED
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), FAILED)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,11 @@ class Installation:
                 raise EmbeddedError(f"The workers did not start. Their last words:\n{self.last_words()}")
             time.sleep(LOOK_SECONDS)
 
+    def patience(self, seconds: float) -> Callable[[], bool]:
+        """Return what tells whether waiting has become vain: the time is over, or the workers are gone."""
+        deadline = time.monotonic() + seconds
+        return lambda: time.monotonic() > deadline or self.worker.poll() is not None
+
     def last_words(self, lines: int = 12) -> str:
         """Return the end of what the workers said."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

@@ -23,20 +23,25 @@ BAR_COLUMNS = 24
 Show = Callable[[Mapping[UUID, Row]], None]
 
 
-def watch(reading: Reading, document_ids: Sequence[UUID], *, timeout_seconds: float | None = None) -> dict[UUID, Row]:
+def watch(
+    reading: Reading,
+    document_ids: Sequence[UUID],
+    *,
+    give_up: Callable[[], bool] = lambda: False,
+    transient: bool = False,
+) -> dict[UUID, Row]:
     """Show how the documents move until each is ready, failed or deleted; return the last rows.
 
-    Returns earlier when the time is over; then some rows are not terminal.
+    Returns earlier when `give_up` says so; then some rows are not terminal. `transient`: what was shown on a terminal
+    disappears, for callers that print the outcome themselves.
     """
-    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     patience = _Patience(reading)
-    with _shown() as show:
+    with _shown(transient=transient) as show:
         while True:
             found = reading.follow(document_ids)
             rows = {each: found[each] for each in document_ids}
             show(rows)
-            is_over = deadline is not None and time.monotonic() > deadline
-            if is_over or all(row["state"] in TERMINAL for row in rows.values()):
+            if give_up() or all(row["state"] in TERMINAL for row in rows.values()):
                 return rows
             patience.look(rows)
             time.sleep(LOOK_SECONDS)
@@ -61,11 +66,11 @@ class _Patience:
 
 
 @contextmanager
-def _shown() -> Iterator[Show]:
+def _shown(*, transient: bool) -> Iterator[Show]:
     if not messages().is_terminal:
         yield _Lines().show
         return
-    with Live(console=messages(), refresh_per_second=12, transient=False) as live:
+    with Live(console=messages(), refresh_per_second=12, transient=transient) as live:
         yield lambda rows: live.update(_progress(rows))
 
 
@@ -93,7 +98,8 @@ def _progress(rows: Mapping[UUID, Row]) -> Table:
     if len(shown) > MOST_LINES:  # a short list keeps its order, so that nothing jumps
         shown.sort(key=_activity)
     for row in shown[:MOST_LINES]:
-        grid.add_row(Text(row["name"]), state(row["state"]), _bar(row), Text(_detail(row, separator="")))
+        detail = row["failure_code"] or _detail(row, separator="")
+        grid.add_row(Text(row["name"]), state(row["state"]), _bar(row), Text(detail))
     if rest := shown[MOST_LINES:]:
         done = sum(row["state"] in TERMINAL for row in rest)
         grid.add_row(Text(f"and {len(rest)} more, {done} of them done", style="dim"))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -16,6 +16,9 @@ from rich.text import Text
 PIPE_COLUMNS = 10_000
 #: Running text is read most easily in lines of this length.
 TEXT_COLUMNS = 100
+
+#: Columns of words and names, which may take several lines; ids and numbers stay whole, for copying.
+FOLDING = frozenset({"file", "name", "note", "sentence", "error", "found", "what to do"})
 
 #: Colours of the states of documents and jobs, and of doctor's verdicts.
 STYLES = {
@@ -69,8 +72,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: It
     result = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     numbers = set(right)
     for column in columns:
-        is_number = column in numbers
-        result.add_column(column, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in numbers else "left"
+        result.add_column(column, justify=justify, no_wrap=column not in FOLDING, overflow="fold")
     for row in rows:
         result.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
     return result

@@ -16,7 +16,7 @@ from domain.search import Hit
 SNIPPET_CHARACTERS = 280
 INDENT = "   "
 #: Words are compared by their beginnings, so that `wheels` finds `wheel`; shorter ones say little.
-SHORTEST_WORD, STEM_CHARACTERS = 3, 5
+SHORTEST_WORD, STEM_CHARACTERS = 4, 5
 
 
 def run_search(query: str, *, limit: int, workspace: str, data_dir: Path | None, as_json: bool) -> None:
@@ -51,10 +51,9 @@ def snippet(text: str, query: str, characters: int = SNIPPET_CHARACTERS) -> str:
     text = " ".join(text.split())
     starts = [0, *(match.end() for match in re.finditer(r"[.!?:] (?=\S)", text))]
     stems = _stems(query)
-    best = max(starts, key=lambda start: (len(stems & _stems(text[start : start + characters])), -start))
-    part = (
-        textwrap.shorten(text[best:], characters, placeholder=" ...") if len(text) - best > characters else text[best:]
-    )
+    scores = {start: len(stems & _stems(text[start : start + characters])) for start in starts}
+    best = max(starts, key=lambda start: (scores[start], start)) if max(scores.values()) else 0
+    part = textwrap.shorten(text[best:], characters, placeholder=" ...")
     return f"... {part}" if best else part
 
 

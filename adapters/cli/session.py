@@ -9,7 +9,7 @@ from uuid import UUID
 
 import psycopg
 
-from adapters.bootstrap import ProducerRuntime, make_pool, make_producer
+from adapters.bootstrap import ProducerRuntime, make_pool, make_producer, prepare_database
 from adapters.cli.place import Place, resolve
 from adapters.cli.reading import Reading
 from adapters.postgres.migrate import check_schema
@@ -18,6 +18,7 @@ from adapters.settings import Settings
 from domain.errors import FailureCode, SettingsError, TransientError
 
 DEFAULT_WORKSPACE = "default"
+SQLITE = "DATABASE_URL names a SQLite file, which serves reservations alone; this needs PostgreSQL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +57,25 @@ def opened(settings: Settings, workspace: str = DEFAULT_WORKSPACE, place: Place 
 def check_database(settings: Settings, place: Place | None = None) -> None:
     """Look whether the database answers and has our schema. Raises SettingsError, SchemaError, TransientError."""
     if settings.is_sqlite:
-        raise SettingsError("DATABASE_URL names a SQLite file, which serves reservations alone; this needs PostgreSQL")
+        raise SettingsError(SQLITE)
     try:
         with closing(connect(settings.database_url.get_secret_value())) as connection:
             check_schema(connection)
     except psycopg.OperationalError as error:
-        raise unreachable(error, place) from error
+        raise _unreachable(error, place) from error
 
 
-def unreachable(error: psycopg.Error, place: Place | None = None) -> TransientError:
+def prepare(settings: Settings, place: Place | None = None) -> list[str]:
+    """Bring the database to this version; return what was done. Raises SettingsError, SchemaError, TransientError."""
+    if settings.is_sqlite:
+        raise SettingsError(SQLITE)
+    try:
+        return prepare_database(settings)
+    except psycopg.OperationalError as error:
+        raise _unreachable(error, place) from error
+
+
+def _unreachable(error: psycopg.Error, place: Place | None) -> TransientError:
     """Say that the database does not answer, in the words of libpq's first line; passwords are not in it."""
     whose = "the PostgreSQL of the running `headrace up`" if place else "the PostgreSQL that DATABASE_URL names"
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -3,10 +3,10 @@
 import sys
 from pathlib import Path
 
-from adapters.bootstrap import prepare_database
 from adapters.cli.place import Named, Place, own_place, published, settings_with
 from adapters.cli.programs import scheduler_command, worker_command
 from adapters.cli.screen import facts, out, put_json, say
+from adapters.cli.session import prepare
 from adapters.embedded.folders import default_data_dir
 from adapters.embedded.programs import Program
 from adapters.embedded.stack import Stack, embedded_stack
@@ -22,7 +22,7 @@ def run_up(data_dir: Path | None, *, processes: int, threads: int, postgres_port
     with embedded_stack(folder, postgres=needs_postgres, valkey=needs_valkey, postgres_port=postgres_port) as stack:
         place = own_place(stack, named)
         settings = settings_with(place.addresses)
-        done = prepare_database(settings)
+        done = prepare(settings, place if needs_postgres else None)
         environment = [*place.environment, *_log_format(named)]
         programs = [
             Program("worker", worker_command(environment, processes=processes, threads=threads)),
@@ -30,7 +30,9 @@ def run_up(data_dir: Path | None, *, processes: int, threads: int, postgres_port
         ]
         with published(place, stack.data_dir):
             _tell(stack, place, settings, done, as_json=as_json)
-            return Supervisor(programs, output=sys.stderr.buffer, servers=stack.servers).run()
+            code = Supervisor(programs, output=sys.stderr.buffer, servers=stack.servers).run()
+    say(f"Stopped. What was ingested stays in {stack.data_dir}.", "dim")
+    return code
 
 
 def _log_format(named: Named) -> list[str]:

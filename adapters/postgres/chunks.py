@@ -58,7 +58,7 @@ class PostgresChunks:
 
 
 def delete_other_generations(connection: Connection, document_id: UUID, workspace_id: UUID, generation: int) -> None:
-    """Remove pages and chunks of every generation but one, and vectors that no chunk of the workspace needs any more."""
+    """Remove pages and chunks of every generation but one, and vectors that the workspace needs no more."""
     key = {"document_id": document_id, "workspace_id": workspace_id, "generation": generation}
     connection.execute(_PAGES["delete_others"], key)
     gone = {row[0] for row in connection.execute(_CHUNKS["delete_others"], key)}

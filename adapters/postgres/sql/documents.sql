@@ -84,7 +84,7 @@ RETURNING blob_key, job_id
 -- name: find_stranded
 -- List documents in flight that no unfinished job will move on.
 SELECT d.id, d.workspace_id FROM documents d
-WHERE d.state IN ('uploaded', 'extracting', 'indexing') AND d.updated_at < now() - %(age)s
+WHERE d.state IN ('uploaded', 'extracting', 'indexing') AND d.updated_at < now() - %(age)s::interval
   AND NOT EXISTS (SELECT FROM jobs j WHERE j.document_id = d.id
                   AND j.state IN ('pending', 'queued', 'running', 'retrying'))
 ORDER BY d.updated_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED

@@ -190,7 +190,7 @@ RETURNING jobs.id, jobs.actor, jobs.priority, picked.turn, jobs.available_at,
 -- name: ring_again
 -- Mark as rung again queued jobs that were rung for some time ago and have no hint in Redis: it may be lost.
 WITH lost AS MATERIALIZED (  -- as a subquery the planner may run it again and pass the limit
-    SELECT id FROM jobs WHERE queue = %(queue)s AND state = 'queued' AND hinted_at < now() - %(age)s
+    SELECT id FROM jobs WHERE queue = %(queue)s AND state = 'queued' AND hinted_at < now() - %(age)s::interval
       AND id <> ALL(%(known)s::uuid[])
     ORDER BY hinted_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
@@ -199,11 +199,6 @@ UPDATE jobs SET hinted_at = now() FROM lost WHERE jobs.id = lost.id RETURNING jo
 -- name: next_due
 -- Tell in how many seconds the next waiting job is due; NULL when none waits.
 SELECT extract(epoch FROM min(available_at) - now())::float8 AS seconds FROM jobs WHERE state IN ('pending', 'retrying')
-
--- name: live_job_of_document
--- Tell which unfinished job is on its way for a document.
-SELECT id FROM jobs WHERE document_id = %(document_id)s AND state IN ('pending', 'queued', 'running', 'retrying')
-ORDER BY created_at DESC LIMIT 1
 
 -- name: queue_depths
 -- Count the unfinished jobs per queue and state, with the age in seconds of the oldest that is due.
