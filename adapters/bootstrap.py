@@ -25,6 +25,7 @@ from adapters.redis.hints import Hints
 from adapters.settings import Settings
 from adapters.sqlite.reservations import SqliteReservations
 from domain.chunking import Chunker
+from domain.dead_letters import Verdict, discard_job, retry_job
 from domain.errors import SettingsError
 from domain.extraction import ExtractionReport, extract_document
 from domain.housekeeping import cleanup_stale_reservations, prune_history, sweep_blobs, sweep_documents
@@ -33,8 +34,8 @@ from domain.intake import Receipt, delete_document, receive_document, reindex_do
 from domain.jobs import EXTRACT_QUEUE
 from domain.ledger import DispatchTable, LeaseTable
 from domain.ports import BlobStore, Embedder, PageReader, Reservations, Transactions
-from domain.search import Hit, search_chunks
 from domain.retention import Pruned, Retention
+from domain.search import Hit, search_chunks
 from domain.usage import Reservation
 
 
@@ -59,6 +60,8 @@ class ProducerRuntime:
     replace_document: Callable[..., Receipt | None]
     reindex_document: Callable[..., UUID | None]
     delete_document: Callable[..., bool]
+    retry_job: Callable[[UUID], Verdict]
+    discard_job: Callable[[UUID], Verdict]
     pool: LazyPool
     ledger: PostgresLedger
 
@@ -187,6 +190,8 @@ def make_producer(settings: Settings, pool: LazyPool | None = None) -> ProducerR
         ),
         reindex_document=partial(reindex_document, transactions=transactions),
         delete_document=partial(delete_document, transactions=transactions, blobs=blobs),
+        retry_job=partial(retry_job, transactions=transactions),
+        discard_job=partial(discard_job, transactions=transactions),
         pool=pool,
         ledger=make_ledger(pool),
     )

@@ -64,7 +64,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class PageBatch:
-    """Some consecutive pages out of the `page_count` pages of the file. `repaired`: the file's structure was mended."""
+    """Some consecutive pages out of the `page_count` pages of the file. `repaired`: the file's structure was mended.
+
+    An empty batch is a sign of life: a page takes long, or no parser is free yet.
+    """
 
     page_count: int
     pages: tuple[Page, ...]

@@ -104,7 +104,14 @@ def describe_pages(numbers: tuple[int, ...]) -> str:
     return f"pages {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
 
 
-def _read_pages(
+def describe_salvage(pages: int) -> str:
+    """Say how far the parser got before it died, as a sentence more; nothing when it got nowhere."""
+    if pages == 0:
+        return ""
+    return " The first page was read." if pages == 1 else f" The first {pages} pages were read."
+
+
+def _read_pages(  # noqa: PLR0917 - a step of extract_document with its ports
     document: Document,
     pages_done: int,
     lease: Lease,
@@ -120,9 +127,11 @@ def _read_pages(
     ):
         for batch in batches:
             repaired |= batch.repaired
-            with transactions(lease) as unit:
-                unit.pages.add(document, batch)
-            crash_point("after_page_batch")
+            with transactions(lease) as unit:  # also for an empty batch: the fence stops an attempt that is not wanted
+                if batch.pages:
+                    unit.pages.add(document, batch)
+            if batch.pages:
+                crash_point("after_page_batch")
             lease.checkpoint()
     return repaired
 
@@ -139,6 +148,7 @@ def _counting_deaths(
             raise
         with transactions(lease) as unit:
             is_quarantined = unit.parser_deaths.record(document, parser_version, error)
+            salvaged = describe_salvage(unit.pages.count(document))
         if is_quarantined:
-            raise
+            raise PermanentError(error.code, f"{error.message}{salvaged}") from error
         raise TransientError(error.code, error.message, retry_after=timedelta(seconds=1)) from error

@@ -21,7 +21,7 @@ AT_ONCE = timedelta()
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of an upload. `is_new`: the workspace did not have these bytes; `job_id`: the job that was started."""
+    """What became of an upload. `is_new`: the workspace did not have these bytes; `job_id`: the job it started."""
 
     document_id: UUID
     job_id: UUID | None
@@ -119,7 +119,7 @@ def replace_document(
 def reindex_document(document_id: UUID, workspace_id: UUID, *, transactions: Transactions) -> UUID | None:
     """Build the document anew while readers see the old generation; return the job, None when it is in flight."""
     with transactions() as unit:
-        return _restart(unit, document_id, workspace_id)
+        return restart_document(unit, document_id, workspace_id)
 
 
 def delete_document(document_id: UUID, workspace_id: UUID, *, transactions: Transactions, blobs: BlobStore) -> bool:
@@ -149,7 +149,7 @@ def _uploaded(workspace_id: UUID, name: str, blob_key: str, upload: Upload) -> D
 
 
 @contextmanager
-def _stored(
+def _stored(  # noqa: PLR0917 - the first step of two use cases, with their ports
     workspace_id: UUID,
     name: str,
     content: Iterable[bytes],
@@ -186,7 +186,7 @@ def _repeat(unit: Unit, document: Document, twin: Document) -> Receipt:
     """Start a failed twin over, with the new blob: it may have failed because its own is gone."""
     job_id = None
     if twin.state is DocumentState.FAILED:
-        job_id = _restart(unit, twin.id, twin.workspace_id, blob_key=document.blob_key)
+        job_id = restart_document(unit, twin.id, twin.workspace_id, blob_key=document.blob_key)
     if job_id is not None:
         _exchange_blob(unit, old=twin.blob_key, new=document.blob_key)
     else:
@@ -199,7 +199,8 @@ def _exchange_blob(unit: Unit, *, old: str, new: str) -> None:
     unit.blobs.disown(old, after=AT_ONCE)
 
 
-def _restart(unit: Unit, document_id: UUID, workspace_id: UUID, *, blob_key: str | None = None) -> UUID | None:
+def restart_document(unit: Unit, document_id: UUID, workspace_id: UUID, *, blob_key: str | None = None) -> UUID | None:
+    """Start a ready or failed document over inside the caller's transaction; return the job, None if it is neither."""
     job_id = uuid4()
     if not unit.intake.reindex(document_id, workspace_id, job_id, blob_key=blob_key):
         return None

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from domain.documents import DocumentState
 from domain.errors import InvalidJobError, JobInterruptedError, LeaseLostError, UnknownJobError
 
 #: Owns jobs that belong to no workspace, such as housekeeping.
@@ -35,8 +36,10 @@ TRANSITIONS: dict[str, tuple[frozenset[JobState], JobState]] = {
     "retry": (frozenset({J.RUNNING}), J.RETRYING),
     "fail": (frozenset({J.QUEUED, J.RUNNING}), J.FAILED),
     "cancel": (frozenset({J.PENDING, J.QUEUED, J.RUNNING, J.RETRYING}), J.CANCELLED),
+    "replay": (frozenset({J.FAILED, J.CANCELLED}), J.PENDING),
 }
 
+#: Nothing but a person's `replay` leaves these.
 FINISHED = frozenset({J.SUCCEEDED, J.FAILED, J.CANCELLED})
 
 
@@ -90,6 +93,28 @@ JOBS: Mapping[str, JobSpec] = {
         JobSpec("prune_history", MAINTENANCE_QUEUE, {}, timedelta(minutes=10)),
     )
 }
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """A job as people see it who retry or discard it, with what they must know of its document.
+
+    `replayed_by`: the job that has taken this one's place.
+    """
+
+    id: UUID
+    actor: str
+    state: JobState
+    workspace_id: UUID
+    document_id: UUID | None
+    replayed_by: UUID | None
+    document_state: DocumentState | None
+    document_job_id: UUID | None
+
+    @property
+    def moves_document(self) -> bool:
+        """Whether it takes a document from state to state, so that running it again is the document's business."""
+        return self.document_id is not None and self.actor in JOBS and JOBS[self.actor].params is DOCUMENT_PARAMS
 
 
 def find_job(name: str) -> JobSpec:

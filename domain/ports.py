@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from domain.documents import Chunk, Document, Page, PageBatch
 from domain.errors import PermanentError
-from domain.jobs import Lease
+from domain.jobs import Lease, StoredJob
 from domain.retention import Pruned, Retention
 from domain.usage import Reservation
 
@@ -31,8 +31,8 @@ class PageReader(Protocol):
     def read_pages(self, file: Path, *, first_page: int = 1) -> Generator[PageBatch]:
         """Yield consecutive pages from `first_page` on, as they are parsed; closing the iterator stops the parser.
 
-        Page texts are clean: valid UTF-8, no NUL, no lone surrogate. A file with pages yields at least one batch
-        unless `first_page` is past its end.
+        Page texts are clean: valid UTF-8, no NUL, no lone surrogate. A file with pages yields at least one batch of
+        pages unless `first_page` is past its end. Whoever waits gets an empty batch every half second: a place to stop.
 
         Raises PermanentError: not_a_pdf, pdf_encrypted, pdf_damaged, pdf_no_pages, too_large, parse_timeout,
         parse_memory, parser_crashed.
@@ -286,6 +286,26 @@ class Jobs(Protocol):
         ...
 
 
+class DeadLetters(Protocol):
+    """Jobs that have ended, inside one transaction."""
+
+    def hold(self, job_id: UUID) -> StoredJob | None:
+        """Return a job and hold it until the transaction ends; None when there is none."""
+        ...
+
+    def replay(self, job_id: UUID) -> None:
+        """Let a failed or cancelled job wait again, with all its retries before it; its attempts stay."""
+        ...
+
+    def supersede(self, job_id: UUID, by: UUID) -> None:
+        """Note the job that has taken this one's place."""
+        ...
+
+    def discard(self, job_id: UUID) -> None:
+        """Remove a failed job with its attempts."""
+        ...
+
+
 class Unit(Protocol):
     """One short transaction over every aggregate."""
 
@@ -299,6 +319,8 @@ class Unit(Protocol):
     def parser_deaths(self) -> ParserDeaths: ...  # noqa: D102
     @property
     def sweeping(self) -> Sweeping: ...  # noqa: D102
+    @property
+    def dead_letters(self) -> DeadLetters: ...  # noqa: D102
     @property
     def pages(self) -> Pages: ...  # noqa: D102
     @property

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from adapters.cli import jobs
 from adapters.cli.programs import DEFAULT_PROCESSES, DEFAULT_THREADS
 
 EXAMPLES = """\
@@ -23,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+app.add_typer(jobs.app)
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the embedded servers.", show_default="the platform's")]
@@ -127,6 +130,20 @@ def reindex(
     from adapters.cli.change import run_reindex
 
     run_reindex(document, workspace=workspace, data_dir=data_dir, as_json=as_json)
+
+
+@app.command()
+def replace(
+    document: Annotated[str, typer.Argument(metavar="ID")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The new version, or - for a pipe.")],
+    workspace: Workspace = "default",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Upload a new version of a document. Searches find the old one until the new one is ready."""
+    from adapters.cli.change import run_replace
+
+    run_replace(document, file, workspace=workspace, data_dir=data_dir, as_json=as_json)
 
 
 @app.command()

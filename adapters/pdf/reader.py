@@ -65,12 +65,18 @@ class SandboxedPageReader:
     def read_pages(self, file: Path, *, first_page: int = 1) -> Generator[PageBatch]:
         """Yield pages as they are parsed: at most 64 pages, about 256 Ki characters and half a second a batch.
 
-        Waits while `parser_processes` children run. What was parsed before a failure is yielded before it is raised.
+        Waits while `parser_processes` children run, and on slow pages, with an empty batch every half second. What
+        was parsed before a failure is yielded before it is raised.
         Raises TransientError when the parser cannot be started or is stopped from outside.
         """
         order = Order(str(file.absolute()), first_page, self._limits)
-        with self._slots, start(self._target, order) as parser:
-            yield from in_batches(Conversation(parser, order), first_page)
+        while not self._slots.acquire(timeout=BATCH_SECONDS):
+            yield PageBatch(0, ())
+        try:
+            with start(self._target, order) as parser:
+                yield from in_batches(Conversation(parser, order), first_page)
+        finally:
+            self._slots.release()
 
 
 def start(target: Target, order: Order) -> Child:
@@ -153,7 +159,7 @@ class Batch:
         self.pages: list[Page] = []
         self._repaired = False
         self._characters = 0
-        self._due = 0.0
+        self._due = time.monotonic() + BATCH_SECONDS
 
     def add(self, read: PageRead) -> Page:
         """Take a page and return it clean."""
@@ -167,14 +173,14 @@ class Batch:
 
     @property
     def seconds_left(self) -> float:
-        """Return how long the next page may take before these must go."""
-        return max(self._due - time.monotonic(), 0.0) if self.pages else BATCH_SECONDS
+        """Return how long the next page may take before these must go, or nothing must."""
+        return max(self._due - time.monotonic(), 0.0)
 
     @property
     def is_due(self) -> bool:
         """Tell whether the pages must go: they are many, long or old."""
         full = len(self.pages) >= BATCH_PAGES or self._characters >= BATCH_CHARACTERS
-        return bool(self.pages) and (full or time.monotonic() >= self._due)
+        return full or time.monotonic() >= self._due
 
     def sealed(self, page_count: int) -> PageBatch:
         """Return the pages as the domain knows them."""

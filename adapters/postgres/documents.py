@@ -79,9 +79,11 @@ class PostgresIntake:
     def replace(self, document_id: UUID, workspace_id: UUID, version: Document) -> Document | None:
         """See the port."""
         key = {"id": document_id, "workspace_id": workspace_id}
+        jobs = {"document_id": document_id, "workspace_id": workspace_id}
+        self._connection.execute(_JOBS["hold_jobs_of_document"], jobs)
         before = fetch_document(self._connection, "lock_document", key)
         if before is not None and before.content_sha256 != version.content_sha256:
-            self._connection.execute(_JOBS["stop_jobs_of_document"], {"document_id": document_id})
+            self._connection.execute(_JOBS["stop_jobs_of_document"], jobs)
             self._connection.execute(_DOCUMENTS["replace"], asdict(version) | key)
         return before
 

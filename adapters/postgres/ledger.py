@@ -97,10 +97,11 @@ class PostgresLedger:
 
     def request_cancel(self, job_id: UUID) -> bool:
         """Cancel a job: at once while it waits, at its next safe point while it runs; False when it has ended."""
-        if self.cancel(job_id):
-            return True
-        with self._pool.connection() as connection:
-            return bool(connection.execute(_JOBS["request_cancel"], {"id": job_id}).rowcount)
+        params = {"id": job_id, "lease": None}
+        with self._pool.connection() as connection, connection.transaction():
+            is_asked = bool(connection.execute(_JOBS["request_cancel"], params).rowcount)
+            _end_badly(connection, "cancel", params, FailureCode.CANCELLED, CANCELLED_SENTENCE)
+            return is_asked
 
 
 CANCELLED_SENTENCE = "The job was cancelled."

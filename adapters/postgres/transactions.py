@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from adapters.postgres.blobs import PostgresBlobs
 from adapters.postgres.chunks import PostgresChunks
+from adapters.postgres.dead_letters import PostgresDeadLetters
 from adapters.postgres.documents import PostgresDocuments, PostgresIntake
 from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.pages import PostgresPages
@@ -30,6 +31,7 @@ class PostgresUnit:
     blobs: PostgresBlobs
     parser_deaths: PostgresParserDeaths
     sweeping: PostgresSweeping
+    dead_letters: PostgresDeadLetters
     pages: PostgresPages
     chunks: PostgresChunks
     usage: PostgresUsage
@@ -62,6 +64,7 @@ class PostgresTransactions:
             blobs=PostgresBlobs(connection),
             parser_deaths=PostgresParserDeaths(connection),
             sweeping=PostgresSweeping(connection),
+            dead_letters=PostgresDeadLetters(connection),
             pages=PostgresPages(connection),
             chunks=PostgresChunks(connection),
             usage=PostgresUsage(connection, ttl=self._reservation_ttl),

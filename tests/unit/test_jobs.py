@@ -49,8 +49,8 @@ def test_a_uuid_is_read_in_every_spelling() -> None:
     assert parse_uuid("id", str(DOCUMENT)) == parse_uuid("id", DOCUMENT) == parse_uuid("id", DOCUMENT.hex) == DOCUMENT
 
 
-def test_only_finished_states_are_left_by_no_verb() -> None:
-    left = {source for sources, _ in TRANSITIONS.values() for source in sources}
+def test_only_finished_states_are_left_by_no_verb_but_a_replay() -> None:
+    left = {source for verb, (sources, _) in TRANSITIONS.items() if verb != "replay" for source in sources}
 
     assert set(JobState) - left == FINISHED
 

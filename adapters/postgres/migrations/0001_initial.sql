@@ -36,6 +36,7 @@ CREATE TABLE jobs (
     failure_code text,
     failure_message text,
     failure_fingerprint text,            -- groups failures with the same cause
+    replayed_by uuid,                    -- the job that has taken this dead letter's place
     CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))),
     CHECK ((lease_owner IS NOT NULL) = (state = 'running')),
     CHECK ((failure_code IS NOT NULL) = (state = 'failed'))

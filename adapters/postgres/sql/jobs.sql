@@ -111,8 +111,9 @@ WITH job AS (
 SELECT id AS job_id, document_id FROM job
 
 -- name: request_cancel
--- Ask a running attempt to stop at its next safe point.
-UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, now()) WHERE id = %(id)s AND state = 'running'
+-- Ask an unfinished job to stop, and hold it: what waits is cancelled next, what runs stops at its next safe point.
+UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, now())
+WHERE id = %(id)s AND state IN ('pending', 'queued', 'running', 'retrying')
 
 -- name: renew
 -- Renew every lease of a process at once; what is missing from the answer is lost.
@@ -214,10 +215,22 @@ SELECT id, queue, actor, state, attempt, crash_count, created_at, available_at, 
 FROM jobs WHERE id = %(id)s
 
 -- name: stop_jobs_of_document
--- Cancel what waits for a document and ask what runs for it to stop.
-UPDATE jobs SET
-    state = CASE WHEN state = 'running' THEN 'running' ELSE 'cancelled' END,
-    finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
-    cancel_requested_at = coalesce(cancel_requested_at, now())
-WHERE document_id = %(document_id)s AND workspace_id = %(workspace_id)s
-  AND state IN ('pending', 'queued', 'running', 'retrying')
+-- Cancel what waits for a document, free what it had reserved, and ask what runs for it to stop.
+WITH job AS (
+    UPDATE jobs SET
+        state = CASE WHEN state = 'running' THEN 'running' ELSE 'cancelled' END,
+        finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
+        cancel_requested_at = coalesce(cancel_requested_at, now())
+    WHERE document_id = %(document_id)s AND workspace_id = %(workspace_id)s
+      AND state IN ('pending', 'queued', 'running', 'retrying')
+    RETURNING id, state, workspace_id, document_id
+), freed AS (
+    DELETE FROM token_reservations r USING job WHERE r.job_id = job.id AND job.state = 'cancelled'
+)
+INSERT INTO job_events (job_id, workspace_id, document_id, event)
+SELECT id, workspace_id, document_id, 'cancelled' FROM job WHERE state = 'cancelled'
+
+-- name: hold_jobs_of_document
+-- Wait for the attempts that write to a document, before the document itself is held: they take the two in that order.
+SELECT id FROM jobs WHERE document_id = %(document_id)s AND workspace_id = %(workspace_id)s
+  AND state IN ('pending', 'queued', 'running', 'retrying') ORDER BY id FOR NO KEY UPDATE
