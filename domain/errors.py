@@ -67,7 +67,7 @@ class ParkedError(TransientError):
 
 
 class LeaseLostError(HeadraceError):
-    """This attempt no longer owns its job: it was reaped, superseded or cancelled. Stop; nothing was written."""
+    """The attempt no longer owns its job: it was reaped, superseded or cancelled. Stop; nothing was written."""
 
 
 class JobCancelledError(LeaseLostError):

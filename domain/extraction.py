@@ -12,8 +12,8 @@ from domain.ports import BlobStore, PageReader, PagesRead, Transactions
 REPAIRED_WARNING = "The file's structure was damaged and has been repaired; every page was read."
 
 NO_TEXT_SENTENCE = (
-    "The file has no text layer: its pages are empty or scanned images. Run text recognition (OCR) on it and upload "
-    "the result."
+    "The file has no text layer: its pages are empty, scanned images, or an XFA form. Run text recognition (OCR) on "
+    "it, or print it to a new PDF, and upload the result."
 )
 
 
@@ -48,7 +48,7 @@ def extract_document(
             unit.jobs.finish()
             return ExtractionReport(skipped=True)
         pages_done = unit.pages.count(document)
-    repaired = _read_pages(document, pages_done, lease, transactions, blobs, reader)
+    repaired = _read_pages(document, pages_done, lease=lease, transactions=transactions, blobs=blobs, reader=reader)
     with transactions(lease) as unit:
         read = unit.pages.summarise(document)
         check_readable(read)
@@ -84,6 +84,7 @@ def describe_pages(numbers: tuple[int, ...]) -> str:
 def _read_pages(
     document: Document,
     pages_done: int,
+    *,
     lease: Lease,
     transactions: Transactions,
     blobs: BlobStore,

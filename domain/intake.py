@@ -15,7 +15,7 @@ MAGIC, MAGIC_WINDOW = b"%PDF-", 1024
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of an upload. `is_new`: the workspace did not have these bytes; `job_id`: the job that was started."""
+    """What became of an upload. `is_new`: the workspace did not have these bytes; `job_id`: the job it started."""
 
     document_id: UUID
     job_id: UUID | None

@@ -17,7 +17,8 @@ class LedgerRetries(Retries):
     """Decides what follows a failed attempt; the broker writes it to the ledger.
 
     PermanentError ends the job. ParkedError waits without counting as a retry. TransientError waits as long as it
-    asks, or backs off. JobInterruptedError hands the job back at once. LeaseLostError is nobody's failure: the job belongs to another attempt.
+    asks, or backs off. JobInterruptedError hands the job back at once. LeaseLostError is nobody's failure: the job
+    belongs to another attempt.
     """
 
     def after_process_message(

@@ -25,12 +25,12 @@ class PostgresChunks:
     def replace(self, document: Document, chunks: Iterable[Chunk]) -> int:
         """See the port."""
         self._connection.execute(_CHUNKS["delete_generation"], _key(document))
-        count = 0
-        with self._connection.cursor() as cursor, cursor.copy(_CHUNKS["copy"]) as copy:
-            copy.set_types(_COPY_TYPES)
-            for count, chunk in enumerate(chunks, start=1):
-                copy.write_row(_row(document, chunk))
-        return count
+        with self._connection.cursor() as cursor:
+            with cursor.copy(_CHUNKS["copy"]) as copy:
+                copy.set_types(_COPY_TYPES)
+                for chunk in chunks:
+                    copy.write_row(_row(document, chunk))
+            return cursor.rowcount
 
     def missing(self, document: Document, model: str) -> list[ChunkText]:
         """See the port. No deletion takes a vector away between this answer and the commit of the chunks."""
