@@ -245,7 +245,7 @@ def test_a_closed_generator_leaves_no_child_and_no_descriptor(tmp_path: Path) ->
         pages.close()
     gc.collect()
 
-    assert open_descriptors() == before
+    assert open_descriptors() <= before  # fewer: an earlier test may have left garbage that was collected meanwhile
     assert len(list(one_at_a_time.read_pages(file))) >= 3
 
 
