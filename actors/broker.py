@@ -63,16 +63,16 @@ def make_broker(settings: Settings) -> tuple[LedgerBroker, RuntimeLifecycle[Work
         LogContext(log_format=settings.log_format, log_level=settings.log_level),  # ids of the claimed job
         FailedState(ledger),  # sees every bad end, in before_nack
         Metrics(),  # reads the outcome before job_ledger lets the attempt go
+        LedgerRetries(
+            max_retries=settings.max_retries,
+            min_backoff=_milliseconds(MIN_BACKOFF),
+            max_backoff=_milliseconds(MAX_BACKOFF),
+        ),  # above TimeLimit: no limit fires while a retry is written
         AgeLimit(),  # dramatiq's own; judges the ledger's message, not the hint
         TimeLimit(),  # below job_ledger: no limit fires while a job is claimed or settled
         Callbacks(),
         Pipelines(),
         CurrentMessage(),
-        LedgerRetries(
-            max_retries=settings.max_retries,
-            min_backoff=_milliseconds(MIN_BACKOFF),
-            max_backoff=_milliseconds(MAX_BACKOFF),
-        ),
         PeriodiqMiddleware(skip_delay=NEVER_SKIP_SECONDS),  # declares the `periodic` option
     ]
     broker = LedgerBroker(ledger=ledger, hints=hints, middleware=middleware, retry_running=job_ledger.retry_running)

@@ -1,8 +1,9 @@
 """Settings: read once into one frozen object. Nothing else in the project reads the environment."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -232,10 +233,13 @@ class Settings(BaseSettings):
         return self.database_url.get_secret_value().startswith("sqlite:///")
 
 
-def load_settings() -> Settings:
-    """Read environment, `.env` and secrets files. Raises SettingsError that names every fault with an example."""
+def load_settings(known: Mapping[str, Any] | None = None) -> Settings:
+    """Read environment, `.env` and secrets files; what is `known` wins.
+
+    Raises SettingsError that names every fault with an example.
+    """
     try:
-        return Settings()
+        return Settings(**(known or {}))
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
 

@@ -18,8 +18,8 @@ PARSER_DEATHS = frozenset({FailureCode.PARSER_CRASHED, FailureCode.PARSE_MEMORY,
 REPAIRED_WARNING = "The file's structure was damaged and has been repaired; every page was read."
 
 NO_TEXT_SENTENCE = (
-    "The file has no text layer: its pages are empty or scanned images. Run text recognition (OCR) on it and upload "
-    "the result."
+    "The file has no text layer: its pages are empty, scanned images, or an XFA form. Run text recognition (OCR) on "
+    "it, or print it to a new PDF, and upload the result."
 )
 
 
@@ -58,7 +58,7 @@ def extract_document(
         if quarantined is not None:
             raise quarantined
         pages_done = unit.pages.count(document)
-    repaired = _read_pages(document, pages_done, lease, transactions, blobs, reader)
+    repaired = _read_pages(document, pages_done, lease=lease, transactions=transactions, blobs=blobs, reader=reader)
     with transactions(lease) as unit:
         read = unit.pages.summarise(document)
         check_readable(read)
@@ -114,6 +114,7 @@ def describe_salvage(pages: int) -> str:
 def _read_pages(  # noqa: PLR0917 - a step of extract_document with its ports
     document: Document,
     pages_done: int,
+    *,
     lease: Lease,
     transactions: Transactions,
     blobs: BlobStore,

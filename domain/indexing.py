@@ -1,12 +1,13 @@
 """Turn stored pages into chunks with vectors, and show them to readers all at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from uuid import UUID
 
 from domain.chunking import Chunker
 from domain.crash_points import crash_point
-from domain.documents import Document, Page
+from domain.documents import Chunk, Document, Page
 from domain.embedding import plan_batches
 from domain.errors import FailureCode, PermanentError, TransientError
 from domain.extraction import NO_TEXT_SENTENCE
@@ -15,6 +16,9 @@ from domain.ports import ChunkText, Embedder, Transactions
 
 #: Pages loaded in one transaction: some 500 kB of text, milliseconds.
 PAGES_PER_READ = 200
+
+#: Chunks stored in one transaction: some 300 ms, far from a heartbeat even on a busy machine.
+CHUNKS_PER_WRITE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,18 @@ def index_document(
             unit.jobs.finish()
             return IndexingReport(skipped=True)
     attempt = _Attempt(document, lease, transactions, chunker, embedder)
-    chunks, missing = attempt.store_chunks()
+    chunks = attempt.store_chunks()
+    missing = attempt.reserve(chunks)
     tokens = attempt.embed(missing, chunks)
     attempt.publish()
     return IndexingReport(chunks=chunks, embedded=len(missing), reused=chunks - len(missing), tokens=tokens)
+
+
+def in_batches(chunks: Iterable[Chunk], size: int) -> Iterator[list[Chunk]]:
+    """Gather chunks into lists of at most `size`."""
+    stream = iter(chunks)
+    while batch := list(islice(stream, size)):
+        yield batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +79,27 @@ class _Attempt:
     chunker: Chunker
     embedder: Embedder
 
-    def store_chunks(self) -> tuple[int, list[ChunkText]]:
-        """Replace the generation's chunks and reserve tokens for the texts that have no vector yet."""
-        chunks = list(self.chunker.chunk_pages(self._pages()))
+    def store_chunks(self) -> int:
+        """Write the generation's chunks anew, in short transactions: readers do not see them yet. Return how many."""
         with self.transactions(self.lease) as unit:
-            count = unit.chunks.replace(self.document, chunks)
-            if count == 0:
-                raise PermanentError(FailureCode.PDF_NO_TEXT, NO_TEXT_SENTENCE)
+            unit.chunks.clear(self.document)
+        count = 0
+        for chunks in in_batches(self.chunker.chunk_pages(self._pages()), CHUNKS_PER_WRITE):
+            self.lease.checkpoint()
+            count += len(chunks)
+            with self.transactions(self.lease) as unit:
+                unit.chunks.add(self.document, chunks)
+        if count == 0:
+            raise PermanentError(FailureCode.PDF_NO_TEXT, NO_TEXT_SENTENCE)
+        return count
+
+    def reserve(self, chunks: int) -> list[ChunkText]:
+        """Find the texts that have no vector yet and set their tokens aside."""
+        with self.transactions(self.lease) as unit:
             missing = unit.chunks.missing(self.document, self.embedder.model)
             unit.usage.reserve(self.document, sum(text.token_count for text in missing))
-            unit.documents.record_chunks(self.document, chunks=count, embedded=count - len(missing), tokens=0)
-        return count, missing
+            unit.documents.record_chunks(self.document, chunks=chunks, embedded=chunks - len(missing), tokens=0)
+        return missing
 
     def embed(self, missing: list[ChunkText], chunks: int) -> int:
         """Embed batch by batch; return the tokens spent."""

@@ -104,6 +104,10 @@ class DispatchTable(Protocol):
         """Wait for somebody to ring, or for the timeout."""
         ...
 
+    def queues(self) -> list[str]:
+        """Return the queues that have waiting jobs."""
+        ...
+
     def pick_due(self, queue: str, limit: int) -> list[DueJob]:
         """Move due jobs of a queue to queued, one per workspace in turn; return them in the order to ring."""
         ...

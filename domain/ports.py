@@ -233,8 +233,12 @@ class Pages(Protocol):
 class Chunks(Protocol):
     """The chunks and vectors of a document's target generation inside one transaction."""
 
-    def replace(self, document: Document, chunks: Iterable[Chunk]) -> int:
-        """Store all chunks of the generation, instead of what was there; return how many."""
+    def clear(self, document: Document) -> None:
+        """Remove what an earlier attempt stored of the generation."""
+        ...
+
+    def add(self, document: Document, chunks: Iterable[Chunk]) -> None:
+        """Store some more chunks of the generation."""
         ...
 
     def missing(self, document: Document, model: str) -> list[ChunkText]:

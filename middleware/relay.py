@@ -44,7 +44,7 @@ class Relay(Thread):
         super().__init__(name="relay", daemon=True)
         self._open_dispatch = open_dispatch
         self._hints = hints
-        self._queues = sorted(queues)
+        self._queues = set(queues)
         self._batch_size = batch_size
         self._depth_limit = 4 * batch_size
         self._interval = interval.total_seconds()
@@ -92,8 +92,12 @@ class Relay(Thread):
                 look_at = 0.0
 
     def _ring_due(self, dispatch: DispatchTable) -> float:
-        """Ring once for every queue; return in how many seconds to look again."""
-        soonest = min(self._ring_queue(dispatch, queue) for queue in self._queues)
+        """Ring once for every queue; return in how many seconds to look again.
+
+        Jobs may wait in queues that only other workers know: their actors are newer, or from another module.
+        """
+        self._queues.update(dispatch.queues())
+        soonest = min(self._ring_queue(dispatch, queue) for queue in sorted(self._queues))
         next_due = dispatch.next_due() if soonest > 0 else None
         return min(soonest, max(FULL_SECONDS, next_due.total_seconds())) if next_due else soonest
 

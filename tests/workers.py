@@ -43,6 +43,7 @@ class Workers:
     mark: str = field(default_factory=lambda: uuid4().hex)
     starts: list[float] = field(default_factory=list)
     exit_codes: list[int] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._stopping = Event()
@@ -53,7 +54,7 @@ class Workers:
     @property
     def folder(self) -> Path:
         """Where the master's workers keep metrics and beacons."""
-        return metrics_folder(self.master.pid)
+        return self.folders[-1]
 
     @property
     def pids(self) -> list[int]:
@@ -95,7 +96,6 @@ class Workers:
         self._stopping.set()
         if self._manager.ident:
             self._manager.join()
-        folder = self.folder
         for _ in range(20):
             left = self.processes()
             for pid in left:
@@ -106,11 +106,12 @@ class Workers:
             if not left:
                 break
         self._log.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        for folder in self.folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.starts.append(time.monotonic())
-        return subprocess.Popen(
+        master = subprocess.Popen(
             self.command,
             cwd=ROOT,
             env={**self.environment, MARK: self.mark},
@@ -119,6 +120,8 @@ class Workers:
             stderr=self._log,
             start_new_session=True,
         )
+        self.folders.append(metrics_folder(master.pid))
+        return master
 
     def _manage(self) -> None:
         while not self._stopping.wait(0.05):

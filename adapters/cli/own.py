@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.bootstrap import prepare_database
-from adapters.cli.place import own_place, settings_with
+from adapters.cli.place import own_place
 from adapters.cli.programs import worker_command
 from adapters.embedded.errors import EmbeddedError
 from adapters.embedded.processes import LeashedProcess
 from adapters.embedded.programs import WORKER_STOP
 from adapters.embedded.stack import embedded_stack
-from adapters.settings import Settings
+from adapters.settings import Settings, load_settings
 
 #: Nobody keeps what is in it: without waiting for the disk it starts and runs faster.
 START_SECONDS, LOOK_SECONDS = 60.0, 0.02
@@ -71,7 +71,7 @@ def own_installation(folder: Path, *, processes: int = 1, threads: int = 4) -> I
     """
     with embedded_stack(folder, postgres_settings=QUICK_POSTGRES) as stack:
         place = own_place(stack)
-        settings = settings_with({**place.addresses, "metrics_port": 0})
+        settings = load_settings({**place.addresses, "metrics_port": 0})
         prepare_database(settings)
         log = folder / "logs" / "workers.log"
         temporary = folder / "tmp"

@@ -3,18 +3,18 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from adapters.embedded.folders import default_data_dir, is_running
 from adapters.embedded.stack import Stack
-from adapters.settings import Settings, _explain
+from adapters.settings import Settings, load_settings
 from domain.errors import SettingsError
 
 STACK_FILE = "stack.json"
@@ -105,17 +105,9 @@ def resolve(data_dir: Path | None = None) -> tuple[Settings, Place | None]:
             "terminal, or set DATABASE_URL and REDIS_URL (docs/configuration.md)"
         )
     if place is None or (named.database_url and _fingerprint(named.database_url.get_secret_value()) != place.database):
-        return settings_with({}), None
+        return load_settings(), None
     unnamed = {name: value for name, value in place.addresses.items() if getattr(named, name) is None}
-    return settings_with(unnamed), place
-
-
-def settings_with(known: Mapping[str, object]) -> Settings:
-    """Read the settings; what is `known` wins over what they name. Raises SettingsError."""
-    try:
-        return Settings(**known)  # type: ignore[arg-type]
-    except ValidationError as error:
-        raise SettingsError(_explain(error)) from None
+    return load_settings(unnamed), place
 
 
 def _fingerprint(address: str) -> str:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from adapters.cli.place import Named, Place, own_place, published, settings_with
+from adapters.cli.place import Named, Place, own_place, published
 from adapters.cli.programs import scheduler_command, worker_command
 from adapters.cli.screen import facts, out, put_json, say
 from adapters.cli.session import prepare
@@ -11,7 +11,7 @@ from adapters.embedded.folders import default_data_dir
 from adapters.embedded.programs import Program
 from adapters.embedded.stack import Stack, embedded_stack
 from adapters.embedded.supervisor import Supervisor
-from adapters.settings import Settings
+from adapters.settings import Settings, load_settings
 
 
 def run_up(data_dir: Path | None, *, processes: int, threads: int, postgres_port: int | None, as_json: bool) -> int:
@@ -21,7 +21,7 @@ def run_up(data_dir: Path | None, *, processes: int, threads: int, postgres_port
     needs_postgres, needs_valkey = named.database_url is None, named.redis_url is None
     with embedded_stack(folder, postgres=needs_postgres, valkey=needs_valkey, postgres_port=postgres_port) as stack:
         place = own_place(stack, named)
-        settings = settings_with(place.addresses)
+        settings = load_settings(place.addresses)
         done = prepare(settings, place if needs_postgres else None)
         environment = [*place.environment, *_log_format(named)]
         programs = [

@@ -79,8 +79,8 @@ class OpenAIEmbedder:
 
     @property
     def model(self) -> str:
-        """Name provider and model."""
-        return f"openai/{self._name}"
+        """Name provider, model and dimensions: vectors of different lengths must not meet under one name."""
+        return f"openai/{self._name}-{self.dimensions}"
 
     @property
     def limits(self) -> EmbeddingLimits:

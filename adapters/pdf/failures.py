@@ -91,10 +91,8 @@ def crashed(place: str, how: str) -> PermanentError:
 
 def nothing_left(page_count: int) -> PermanentError:
     """Explain that every page is there but none could be read."""
-    return PermanentError(
-        FailureCode.PDF_DAMAGED,
-        f"The file is damaged: not one of its {page_count} page(s) could be read; {_UPLOAD_AGAIN}.",
-    )
+    pages = "its only page could not" if page_count == 1 else f"not one of its {page_count} pages could"
+    return PermanentError(FailureCode.PDF_DAMAGED, f"The file is damaged: {pages} be read; {_UPLOAD_AGAIN}.")
 
 
 def not_started(error: Exception) -> TransientError:

@@ -22,15 +22,16 @@ class PostgresChunks:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def replace(self, document: Document, chunks: Iterable[Chunk]) -> int:
+    def clear(self, document: Document) -> None:
         """See the port."""
         self._connection.execute(_CHUNKS["delete_generation"], _key(document))
-        count = 0
+
+    def add(self, document: Document, chunks: Iterable[Chunk]) -> None:
+        """See the port."""
         with self._connection.cursor() as cursor, cursor.copy(_CHUNKS["copy"]) as copy:
             copy.set_types(_COPY_TYPES)
-            for count, chunk in enumerate(chunks, start=1):  # noqa: B007 - what is left of it is the answer
+            for chunk in chunks:
                 copy.write_row(_row(document, chunk))
-        return count
 
     def missing(self, document: Document, model: str) -> list[ChunkText]:
         """See the port. No deletion takes a vector away between this answer and the commit of the chunks."""

@@ -34,6 +34,10 @@ class PostgresDispatch:
         """Wait for a ring, or for the timeout; True when somebody rang. Many rings at once count as one."""
         return bool(list(self._connection.notifies(timeout=timeout.total_seconds(), stop_after=1)))
 
+    def queues(self) -> list[str]:
+        """Return the queues that have waiting jobs."""
+        return [row[0] for row in self._connection.execute(_JOBS["queues"])]
+
     def pick_due(self, queue: str, limit: int) -> list[DueJob]:
         """Move due jobs of a queue to queued, one per workspace in turn; return them in the order to ring."""
         with self._connection.cursor(row_factory=dict_row) as cursor:

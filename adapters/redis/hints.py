@@ -29,7 +29,7 @@ class Hints:
             self._redis.rpush(self._key(queue), *hints)
 
     def pop(self, queue: str, limit: int, *, timeout_seconds: float) -> list[bytes]:
-        """Wait for hints and take at most `limit`; empty when the time is over, which is shorter than the socket's."""
+        """Wait for hints and take at most `limit`; empty when the time, shorter than the socket's, is over."""
         answer = self._redis.blmpop(timeout_seconds, 1, self._key(queue), direction="LEFT", count=limit)
         return cast(list[bytes], answer[1]) if answer else []
 

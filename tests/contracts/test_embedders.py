@@ -309,7 +309,7 @@ def test_the_default_is_local_and_needs_nothing() -> None:
 
 def test_a_known_model_knows_its_length() -> None:
     chosen = make_embedder(settings(embedding_provider="openai", openai_api_key=KEY))
-    assert (chosen.model, chosen.dimensions) == ("openai/text-embedding-3-small", 1536)
+    assert (chosen.model, chosen.dimensions) == ("openai/text-embedding-3-small-1536", 1536)
 
 
 def test_an_unknown_model_must_say_its_length() -> None:

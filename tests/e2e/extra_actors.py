@@ -69,6 +69,13 @@ def endless(label: str) -> None:
         time.sleep(0.05)
 
 
+@extra(time_limit=1500)
+def late_failure(label: str) -> None:
+    if leave(label) == 1:
+        time.sleep(0.7)
+        raise ConnectionError("not yet")
+
+
 @extra
 def slow(label: str, seconds: float) -> None:
     leave(f"{label} runs in {os.getpid()}")

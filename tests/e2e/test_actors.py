@@ -138,6 +138,29 @@ def test_a_job_past_its_time_limit_is_stopped(site: Site, workers: Workers) -> N
     assert "TimeLimitExceeded" in site.rails.job(job_id)["failure_fingerprint"]
 
 
+def test_no_time_limit_fires_while_a_retry_is_written(site: Site, workers: Workers) -> None:
+    name, pids = label(), workers.pids
+    job_id = send(site, "late_failure", label=name)
+    workers.wait_until(lambda: name in site.effects)
+
+    with site.rails.connection.transaction():
+        site.rails.connection.execute("SELECT FROM jobs WHERE id = %s FOR UPDATE", [job_id])
+        time.sleep(3)
+
+    assert site.wait_for_jobs(job_id) == ["succeeded"]
+    time.sleep(2.5)  # the watchdog would end a process whose thread has died
+    assert workers.pids == pids
+
+
+def test_a_job_in_a_queue_that_the_leading_relay_does_not_know_is_rung_for(site: Site, workers: Workers) -> None:
+    job = a_job(name="noop", queue=f"queue-{label()}")
+    site.rails.ledger.enqueue(job)
+
+    workers.wait_until(lambda: site.rails.job(job.id)["state"] == "queued")
+
+    assert site.rails.ledger.request_cancel(job.id)
+
+
 def test_a_running_job_that_was_cancelled_does_not_end_as_succeeded(site: Site, workers: Workers) -> None:
     name = label()
     job_id = send(site, "slow", label=name, seconds=1)

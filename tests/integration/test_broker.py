@@ -308,10 +308,12 @@ def test_the_relay_rings_when_a_job_becomes_due(rails: Rails, hints: Hints, rela
 
 
 def test_the_relay_rings_again_after_the_doorbell_was_emptied(rails, hints: Hints, relay, redis_client) -> None:
-    jobs = {a_queued_job(rails) for _ in range(3)}
+    jobs = {a_pending_job(rails) for _ in range(3)}
+    eventually(lambda: hints.peek(QUEUE, 10) == jobs)
+
     redis_client.flushdb()
 
-    eventually(lambda: hints.peek(QUEUE, 10) == jobs)
+    eventually(lambda: hints.peek(QUEUE, 10) == jobs, seconds=7)
 
 
 def test_the_relay_keeps_the_doorbell_shallow_and_itself_calm(rails: Rails, hints: Hints, relay) -> None:

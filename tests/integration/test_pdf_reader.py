@@ -210,7 +210,7 @@ def test_a_file_without_any_page_left_is_damaged(tmp_path: Path) -> None:
     error = refusal(file)
 
     assert error.code == FailureCode.PDF_DAMAGED
-    assert "not one of its 6 page(s)" in error.message
+    assert "not one of its 6 pages" in error.message
 
 
 @pytest.mark.parametrize("cosmetic", [lambda content: content[:-20], lambda content: content.replace(b"xref", b"xxxx")])
@@ -245,7 +245,7 @@ def test_a_closed_generator_leaves_no_child_and_no_descriptor(tmp_path: Path) ->
         pages.close()
     gc.collect()
 
-    assert open_descriptors() == before
+    assert open_descriptors() <= before  # fewer: an earlier test may have left garbage that was collected meanwhile
     assert len(list(one_at_a_time.read_pages(file))) >= 3
 
 

@@ -160,6 +160,17 @@ WITH job AS (
 )
 SELECT id AS job_id, document_id, state, pg_notify('headrace_jobs', queue) FROM job
 
+-- name: queues
+-- List the queues that have waiting jobs, hopping from one to the next through the index.
+WITH RECURSIVE waiting AS (
+    (SELECT queue FROM jobs WHERE state IN ('pending', 'retrying') ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT j.queue FROM jobs j WHERE j.state IN ('pending', 'retrying') AND j.queue > w.queue
+            ORDER BY j.queue LIMIT 1)
+    FROM waiting w WHERE w.queue IS NOT NULL
+)
+SELECT queue FROM waiting WHERE queue IS NOT NULL
+
 -- name: pick_due
 -- Move due jobs of a queue to queued, one per workspace in turn, and return what to ring for, in that order.
 WITH RECURSIVE tenants AS (
