@@ -17,6 +17,7 @@ from adapters.bootstrap import (
     open_worker_runtime,
 )
 from adapters.crash_tokens import arm_from
+from adapters.exporter.folder import open_folder
 from adapters.exporter.keeping import keep_exporter
 from adapters.redis.broker import LedgerBroker
 from adapters.settings import Settings
@@ -54,6 +55,7 @@ def make_broker(settings: Settings) -> tuple[LedgerBroker, RuntimeLifecycle[Work
         batch_size=settings.batch_size_jobs,
         interval=timedelta(milliseconds=settings.worker_processing_interval),
         pool_stats=pool.stats,
+        open_folder=open_folder,
         keep_exporter=partial(keep_exporter, is_wanted=settings.metrics_port > 0),
     )
     middleware = [  # before_* hooks run downwards, after_* hooks upwards

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         examples=["8"],
     )
 
-    metrics_host: str = Field(default="127.0.0.1", description="Address the exporter listens on.", examples=["0.0.0.0"])  # noqa: S104
+    metrics_host: str = Field(default="127.0.0.1", description="Address the exporter listens on.", examples=["0.0.0.0"])
     metrics_port: int = Field(
         default=9191,
         ge=0,

@@ -111,7 +111,7 @@ def describe_salvage(pages: int) -> str:
     return " The first page was read." if pages == 1 else f" The first {pages} pages were read."
 
 
-def _read_pages(  # noqa: PLR0917 - a step of extract_document with its ports
+def _read_pages(
     document: Document,
     pages_done: int,
     *,

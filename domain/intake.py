@@ -107,10 +107,9 @@ def replace_document(
     """
     with _stored(workspace_id, "", content, transactions, blobs, max_bytes) as version, transactions() as unit:
         before = unit.intake.replace(document_id, workspace_id, version)
-        if before is None:
-            return None
-        if before.content_sha256 == version.content_sha256:
-            return Receipt(document_id, None, is_new=False)
+        if before is None or before.content_sha256 == version.content_sha256:
+            unit.blobs.disown(version.blob_key, after=AT_ONCE)
+            return Receipt(document_id, None, is_new=False) if before else None
         _exchange_blob(unit, old=before.blob_key, new=version.blob_key)
         unit.jobs.enqueue("extract_document", document_id, workspace_id, job_id=version.job_id)
         return Receipt(document_id, version.job_id, is_new=True)

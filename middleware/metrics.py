@@ -1,8 +1,6 @@
 """What Prometheus is told by workers. Queue and document gauges come from the database, in adapters/exporter."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +45,6 @@ def open_instruments(folder: Path) -> Instruments:
     prometheus_client chooses the kind of its values when it is first imported; choosing here works in either order.
     """
     global _instruments  # noqa: PLW0603 - one per process, like prometheus_client's own registry
-    _remove_folders_of_dead_masters(folder.parent)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     from prometheus_client import values  # noqa: PLC0415 - reads the variable above
 
@@ -60,26 +56,6 @@ def open_instruments(folder: Path) -> Instruments:
 def instruments() -> Instruments | None:
     """Return the instruments; None outside of a worker process."""
     return _instruments
-
-
-def metrics_folder(master_pid: int) -> Path:
-    """Name the folder of one `dramatiq` run: fresh for every run, though process ids come back."""
-    return Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}" / f"{master_pid}-{start_time(master_pid)}"
-
-
-def _remove_folders_of_dead_masters(parent: Path) -> None:
-    for folder in parent.glob("*-*"):
-        pid, _, started = folder.name.partition("-")
-        if pid.isdigit() and start_time(int(pid)) != started:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def start_time(pid: int) -> str:
-    """Tell when a process started, in clock ticks after boot (proc(5), field 22); "0" where /proc does not exist."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return "0"
 
 
 def observe_pool(stats: Mapping[str, int]) -> None:

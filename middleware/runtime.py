@@ -17,7 +17,7 @@ from domain.errors import HeadraceError, SchemaError, SettingsError
 from domain.ledger import DispatchTable, HintLists, LeaseTable
 from middleware.attempt import HeldLeases
 from middleware.keeper import LeaseKeeper
-from middleware.metrics import instruments, metrics_folder, observe_pool, open_instruments
+from middleware.metrics import instruments, observe_pool, open_instruments
 from middleware.relay import Relay
 from middleware.watchdog import Watchdog
 
@@ -83,6 +83,7 @@ class WorkerThreads(Middleware):
         batch_size: int,
         interval: timedelta,
         pool_stats: Callable[[], Mapping[str, int]],
+        open_folder: Callable[[int], Path],
         keep_exporter: Callable[[Path], AbstractContextManager[None]],
     ) -> None:
         self._keeper = LeaseKeeper(open_leases, held, heartbeat=heartbeat, lease_ttl=lease_ttl, on_rescue=_count_rescue)
@@ -91,12 +92,13 @@ class WorkerThreads(Middleware):
         )
         self._held = held
         self._pool_stats = pool_stats
+        self._open_folder = open_folder
         self._keep_exporter = keep_exporter
         self._stack = ExitStack()
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
         """Start renewing leases before the first claim."""
-        self._folder = metrics_folder(os.getppid())
+        self._folder = self._open_folder(os.getppid())
         open_instruments(self._folder)
         self._keeper.start()
 

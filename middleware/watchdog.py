@@ -10,7 +10,7 @@ from threading import Thread
 from time import monotonic
 
 import structlog
-from dramatiq.worker import Worker
+from dramatiq.worker import ConsumerThread, Worker
 
 log = structlog.get_logger(__name__)
 
@@ -50,12 +50,16 @@ class Watchdog(Thread):
         """Check every second, as long as the process lives."""
         while True:
             time.sleep(BEACON_SECONDS)
-            if not self._is_draining:
-                self._drain_when_the_master_died()
-                self._exit_when_a_thread_died()
-            if self._is_draining or not self._stuck_threads():
-                self._show_beacon()
-            self._on_beat()
+            self.look()
+
+    def look(self) -> None:
+        """Check once."""
+        if not self._is_draining:
+            self._drain_when_the_master_died()
+            self._exit_when_a_thread_died()
+        if self._is_draining or not self._stuck_threads():
+            self._show_beacon()
+        self._on_beat()
 
     def drain(self) -> None:
         """Expect threads to end: the process shuts down and is alive until it is gone."""
@@ -82,4 +86,13 @@ class Watchdog(Thread):
         return [thread.name for thread in threads if not thread.is_alive()]
 
     def _stuck_threads(self) -> list[str]:
-        return [name for name, last in self._progress.items() if monotonic() - last() > STUCK_SECONDS]
+        last = {name: moved() for name, moved in self._progress.items()} | self._last_of_consumers()
+        return [name for name, moved_at in last.items() if monotonic() - moved_at > STUCK_SECONDS]
+
+    def _last_of_consumers(self) -> dict[str, float]:
+        """Ask the consumers that tell; between two connections a consumer thread has none."""
+        found = {name: getattr(thread.consumer, "last_progress", None) for name, thread in self._consumers()}
+        return {name: moved_at for name, moved_at in found.items() if moved_at is not None}
+
+    def _consumers(self) -> list[tuple[str, ConsumerThread]]:
+        return list(self._worker.consumers.items())

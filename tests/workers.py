@@ -22,8 +22,7 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from uuid import uuid4
 
-from adapters.exporter.folder import live_workers
-from middleware.metrics import metrics_folder
+from adapters.exporter.folder import folder_of, live_workers
 
 ROOT = Path(__file__).parents[1]
 MARK = "HEADRACE_TEST_RUN"
@@ -120,7 +119,7 @@ class Workers:
             stderr=self._log,
             start_new_session=True,
         )
-        self.folders.append(metrics_folder(master.pid))
+        self.folders.append(folder_of(master.pid))
         return master
 
     def _manage(self) -> None:

@@ -1,4 +1,4 @@
-"""Run the exporter of one `dramatiq` master: `python -m adapters.exporter --folder F --master-pid P`."""
+"""Run the exporter of one `dramatiq` master: `python -m adapters.exporter --folder F`."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Thread
 from time import sleep
 
-from adapters.exporter.folder import exporter_lock, is_alive
+from adapters.exporter.folder import exporter_lock, is_master_alive
 from adapters.exporter.server import open_server
 from adapters.settings import load_settings
 
@@ -24,10 +24,10 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)  # a drain must not turn the lights off; the master's end does
     folder: Path = arguments.folder
     with exporter_lock(folder) as is_mine:
-        return _serve(folder, arguments.master_pid) if is_mine else 0
+        return _serve(folder) if is_mine else 0
 
 
-def _serve(folder: Path, master_pid: int) -> int:
+def _serve(folder: Path) -> int:
     settings = load_settings()
     try:
         server = open_server(settings, folder)
@@ -36,7 +36,7 @@ def _serve(folder: Path, master_pid: int) -> int:
         sys.stderr.write(f"The metrics exporter cannot listen on {place}: {error}. Set METRICS_PORT to another one.\n")
         return EXIT_PORT_TAKEN
     Thread(target=server.serve_forever, daemon=True).start()
-    while is_alive(master_pid):
+    while is_master_alive(folder):
         sleep(WATCH_SECONDS)
     server.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
@@ -46,7 +46,6 @@ def _serve(folder: Path, master_pid: int) -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--master-pid", type=int, required=True)
     return parser.parse_args()
 
 

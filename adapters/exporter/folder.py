@@ -1,7 +1,12 @@
-"""The folder that the workers of one master and their exporter share."""
+"""The folder that the workers of one master and their exporter share.
+
+It is named after the master's process id and start time: fresh for every run, though process ids come back.
+"""
 
 import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +17,35 @@ BEACON = "alive-"
 
 #: A beacon older than this belongs to a process that makes no progress.
 BEACON_STALE_SECONDS = 15.0
+
+
+def folder_of(master_pid: int) -> Path:
+    """Name the folder of a running master."""
+    return Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}" / f"{master_pid}-{start_time(master_pid)}"
+
+
+def open_folder(master_pid: int) -> Path:
+    """Create the folder of a running master, and remove those of dead ones."""
+    folder = folder_of(master_pid)
+    for other in folder.parent.glob("*-*"):
+        if not is_master_alive(other):
+            shutil.rmtree(other, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def is_master_alive(folder: Path) -> bool:
+    """Tell whether the master that a folder is named after still runs."""
+    pid, _, started = folder.name.partition("-")
+    return not pid.isdigit() or start_time(int(pid)) == started
+
+
+def start_time(pid: int) -> str:
+    """Tell when a process started, in clock ticks after boot (proc(5), field 22); without /proc, whether it lives."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return "0" if is_alive(pid) and not Path("/proc/self").exists() else "gone"
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Keep one exporter process running beside the workers of a master, whoever of them dies."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,24 +24,24 @@ def keep_exporter(folder: Path, *, is_wanted: bool) -> Iterator[None]:
     stop = Event()
     if not is_wanted:
         stop.set()
-    thread = Thread(target=_keep, args=(folder, os.getppid(), stop), name="exporter-keeper", daemon=True)
+    thread = Thread(target=_keep, args=(folder, stop), name="exporter-keeper", daemon=True)
     thread.start()
     yield
     stop.set()
 
 
-def _keep(folder: Path, master_pid: int, stop: Event) -> None:
+def _keep(folder: Path, stop: Event) -> None:
     while not stop.is_set():
         if is_locked(folder):
             stop.wait(CHECK_SECONDS)
         else:
-            process = _start(folder, master_pid)
+            process = _start(folder)
             code = _wait(process, stop)
             stop.wait(BACKOFF_SECONDS if code else CHECK_SECONDS)
 
 
-def _start(folder: Path, master_pid: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "adapters.exporter", "--folder", str(folder), "--master-pid", str(master_pid)]
+def _start(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "adapters.exporter", "--folder", str(folder)]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
 

@@ -117,9 +117,12 @@ class HintConsumer(Consumer):
         self._outstanding = 0
         self._room = Condition()
         self._is_deaf = False
+        #: When dramatiq last asked for a hint; the watchdog looks at it.
+        self.last_progress = time.monotonic()
 
     def __next__(self) -> MessageProxy | None:
         """Return the next hint as a message without arguments; None when nothing came for a second."""
+        self.last_progress = time.monotonic()
         message = next(self._cache, None) or self._fetch()
         return MessageProxy(message) if message else None
 

@@ -1,0 +1,52 @@
+"""A fault: what it does in the middle of a run, and what the run needs for it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adapters.embedded.stack import Stack
+from tests.chaos.documents import Mark
+from tests.chaos.site import Site
+
+#: Stands between workers and servers; yields the addresses to use instead.
+Proxied = Callable[[Stack, Path], AbstractContextManager[dict[str, str]]]
+
+
+def start_as_usual(site: Site) -> None:
+    site.start_workers()
+    site.start_scheduler()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row of the table.
+
+    `disturbed` are the states of jobs that the fault can hurt, `share` the part of the plan's documents that the run
+    needs, `mark` what every `mark_every`-th file makes a sabotaged parser do.
+    """
+
+    name: str
+    inject: Callable[[Site], None]
+    start: Callable[[Site], None] = start_as_usual
+    proxied: Proxied | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    disturbed: tuple[str, ...] = ("running",)
+    share: float = 1.0
+    mark: Mark | None = None
+    mark_every: int = 20
+    refuses_uploads: bool = False
+    skip: Callable[[], str] = lambda: ""
+
+
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(name: str, **options: object) -> Callable[[Callable[[Site], None]], Callable[[Site], None]]:
+    """Register the function below as a fault."""
+
+    def register(inject: Callable[[Site], None]) -> Callable[[Site], None]:
+        FAULTS[name] = Fault(name, inject, **options)  # type: ignore[arg-type]
+        return inject
+
+    return register

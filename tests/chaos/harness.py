@@ -1,0 +1,66 @@
+"""Run one fault from start to judgement."""
+
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.chaos.documents import make_documents, marked_every
+from tests.chaos.fault import Fault
+from tests.chaos.invariants import judge, judge_remains
+from tests.chaos.plan import Plan
+from tests.chaos.report import Result
+from tests.chaos.site import Site, a_site
+
+Say = Callable[[str], None]
+KEPT_LOG_BYTES = 200_000
+
+
+def run(fault: Fault, plan: Plan, *, say: Say = print, logs: Path | None = None) -> Result:
+    """Run a fault in a world of its own; whatever goes wrong is in the result."""
+    count = max(20, round(plan.documents * fault.share))
+    result, began = Result(fault.name, count, skipped=fault.skip()), time.monotonic()
+    if not result.skipped:
+        uploads = make_documents(count, marked=marked_every(fault.mark_every, count, fault.mark) if fault.mark else None)
+        with a_site(plan, uploads, extra=fault.environment, proxied=fault.proxied, port=_free_port()) as site:
+            site.disturbed = fault.disturbed
+            try:
+                _run(fault, site, result, say)
+            except Exception:
+                result.broken.append(traceback.format_exc(limit=-6))
+            if result.broken and logs:
+                shutil.copytree(site.folder / "logs", logs / fault.name, dirs_exist_ok=True)
+    result.seconds = time.monotonic() - began
+    say(result.line)
+    return result
+
+
+def _run(fault: Fault, site: Site, result: Result, say: Say) -> None:
+    count = len(site.uploads)
+    first, rest = site.uploads[: count * 2 // 3], site.uploads[count * 2 // 3 :]
+    fault.start(site)
+    site.upload(first)
+    say(f"{fault.name}: {len(first)} documents uploaded")
+    site.wait_for_ready(count // 3)
+    with site.uploading(rest):
+        say(f"{fault.name}: {site.ready()} ready, the fault strikes")
+        fault.inject(site)
+        site.ended_at or site.blow_ended()
+        say(f"{fault.name}: the fault is over, {site.terminal()} of {count} have arrived")
+    site.wait_until_quiet()
+    for scheduler in site.schedulers:
+        scheduler.terminate()
+    site.wait_until_quiet()
+    if fault.refuses_uploads and not site.refused_uploads:
+        result.broken.append("no upload was refused")
+    judge(site, result)
+    site.stop()
+    judge_remains(site, result)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,236 @@
+"""One fault's own world: servers, processes, documents, and what the harness knows of them."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import redis
+
+from adapters.bootstrap import ProducerRuntime, make_producer, prepare_database
+from adapters.embedded.stack import Stack, embedded_stack
+from adapters.settings import Settings
+from domain.errors import TransientError
+from tests.builders import WORKSPACE
+from tests.chaos.counting import CountingServer
+from tests.chaos.documents import Upload
+from tests.chaos.plan import BATCH_TEXTS, PROCESSES, THREADS, Plan
+from tests.chaos.processes import SCHEDULER, Program, start_program, wait_until, worker_command
+from tests.conftest import short_folder
+
+DIMENSIONS = 64
+IN_FLIGHT = "SELECT id FROM jobs WHERE document_id IS NOT NULL AND state = ANY(%s)"
+
+
+@dataclass
+class Site:
+    """Everything that one fault shares. Faults act on it; invariants are asked of it."""
+
+    plan: Plan
+    folder: Path
+    stack: Stack
+    server: CountingServer
+    environment: dict[str, str]
+    producer: ProducerRuntime
+    uploads: Sequence[Upload]
+    disturbed: tuple[str, ...] = ("running",)
+    workers: list[Program] = field(default_factory=list)
+    schedulers: list[Program] = field(default_factory=list)
+    ids: dict[str, UUID] = field(default_factory=dict)
+    affected: set[UUID] = field(default_factory=set)
+    ended_at: datetime | None = None
+    #: How many running attempts the fault may have cut off: each may pay for one batch again.
+    cut_attempts: int = 0
+    blows: int = 0
+    refused_uploads: int = 0
+    stale_writes: int = 0
+    orphan_processes: int = 0
+
+    def __post_init__(self) -> None:
+        self._database: psycopg.Connection[Any] | None = None
+        self.stopping = Event()
+
+    # What there is
+
+    @property
+    def database_url(self) -> str:
+        """The server itself, past any proxy."""
+        return str(self.stack.database_url)
+
+    @property
+    def blob_folder(self) -> Path:
+        return self.folder / "blobs"
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "tmp"
+
+    @property
+    def master(self) -> Program:
+        return self.workers[0]
+
+    def redis(self) -> "redis.Redis":
+        return redis.Redis.from_url(str(self.stack.redis_url))
+
+    def rows(self, query: str, *params: object) -> list[tuple[Any, ...]]:
+        """Ask the database, patiently: the fault may have it."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return self._connection().execute(query, params).fetchall()
+            except psycopg.OperationalError:
+                self._database = None
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def value(self, query: str, *params: object) -> Any:
+        return self.rows(query, *params)[0][0]
+
+    def _connection(self) -> "psycopg.Connection[Any]":
+        if self._database is None or self._database.closed:
+            self._database = psycopg.connect(self.database_url, autocommit=True, application_name="chaos")
+        return self._database
+
+    # What happens
+
+    def start_workers(self, *modules: str, processes: int = PROCESSES, **environment: str) -> Program:
+        command = worker_command(modules or ("actors",), processes=processes, threads=THREADS)
+        name = f"workers-{len(self.workers) + 1}"
+        program = start_program(
+            command, self.environment | environment, processes=processes, folder=self.folder, name=name
+        )
+        self.workers.append(program)
+        return program
+
+    def start_scheduler(self) -> Program:
+        name = f"scheduler-{len(self.schedulers) + 1}"
+        program = start_program(SCHEDULER, self.environment, processes=0, folder=self.folder, name=name)
+        self.schedulers.append(program)
+        return program
+
+    def upload(self, uploads: Sequence[Upload]) -> None:
+        """Upload like a patient client: what was refused for now is sent again."""
+        deadline = time.monotonic() + self.plan.patience_seconds
+        for each in uploads:
+            while each.name not in self.ids and not self.stopping.is_set() and time.monotonic() < deadline:
+                try:
+                    receipt = self.producer.receive_document(WORKSPACE, each.name, [each.content])
+                    self.ids[each.name] = receipt.document_id
+                except TransientError:
+                    self.refused_uploads += 1
+                    self.stopping.wait(0.3)
+
+    @contextmanager
+    def uploading(self, uploads: Sequence[Upload]) -> Iterator[None]:
+        thread = Thread(target=self.upload, args=(uploads,), name="uploader", daemon=True)
+        thread.start()
+        yield
+        thread.join(self.plan.patience_seconds)
+
+    def blow(self, *, cut_attempts: int = 0) -> None:
+        """Note what is in flight just before the fault strikes."""
+        self.blows += 1
+        self.cut_attempts += cut_attempts
+        self.affected |= {row[0] for row in self.rows(IN_FLIGHT, list(self.disturbed))}
+
+    def blow_ended(self) -> None:
+        self.ended_at = datetime.now(UTC)
+
+    def ready(self) -> int:
+        return int(self.value("SELECT count(*) FROM documents WHERE state = 'ready'"))
+
+    def terminal(self) -> int:
+        return int(self.value("SELECT count(*) FROM documents WHERE state IN ('ready', 'failed')"))
+
+    def wait_for_ready(self, count: int) -> None:
+        wait_until(lambda: self.ready() >= count, seconds=self.plan.patience_seconds, what=f"{count} ready")
+
+    def wait_until_quiet(self) -> None:
+        """Wait until documents and jobs have ended; giving up is for the invariants to judge."""
+        unfinished = "SELECT count(*) FROM jobs WHERE finished_at IS NULL"
+        with suppress(TimeoutError):
+            wait_until(
+                lambda: self.terminal() >= len(self.uploads) and not self.value(unfinished),
+                seconds=self.plan.patience_seconds,
+                what="every document terminal",
+            )
+
+    def stop(self) -> None:
+        """Shut everything down as a deployment does, and count what does not go."""
+        programs = [*self.schedulers, *self.workers]
+        for program in programs:
+            program._stopping.set()
+            program.master.terminate()
+        with suppress(TimeoutError):
+            wait_until(lambda: not any(map(_lives, programs)), seconds=40, what="shutdown")
+        self.orphan_processes = sum(len(_lives(program)) for program in programs)
+
+    def close(self) -> None:
+        self.stopping.set()
+        for program in [*self.schedulers, *self.workers]:
+            program.close()
+        self.producer.pool.close()
+
+
+def _lives(program: Program) -> list[int]:
+    program.master.poll()
+    return program.processes()
+
+
+@contextmanager
+def a_site(
+    plan: Plan,
+    uploads: Sequence[Upload],
+    *,
+    extra: dict[str, str],
+    proxied: Callable[["Stack", Path], Any] | None,
+    port: int,
+) -> Iterator[Site]:
+    """Open servers that keep what they promise (fsync on) and a producer over them; no worker runs yet."""
+    with ExitStack() as cleanup:
+        folder = cleanup.enter_context(short_folder())
+        stack = cleanup.enter_context(embedded_stack(folder / "data"))
+        server = cleanup.enter_context(CountingServer(dimensions=DIMENSIONS, seconds_per_request=0.02))
+        (folder / "tmp").mkdir(mode=0o700)
+        addresses = {"DATABASE_URL": str(stack.database_url), "REDIS_URL": str(stack.redis_url)}
+        configured = _configuration(plan, folder, server, port) | extra
+        prepare_database(_settings(configured | addresses))
+        if proxied:
+            addresses |= cleanup.enter_context(proxied(stack, folder))
+        environment = configured | addresses
+        producer = make_producer(_settings(environment))
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        site = Site(plan, folder, stack, server, inherited | environment, producer, uploads)
+        cleanup.callback(site.close)
+        yield site
+
+
+def _configuration(plan: Plan, folder: Path, server: CountingServer, port: int) -> dict[str, str]:
+    return {
+        "BLOB_URL": f"file://{folder}/blobs",
+        "EMBEDDING_PROVIDER": "openai",
+        "EMBEDDING_MODEL": "chaos",
+        "EMBEDDING_DIMENSIONS": str(DIMENSIONS),
+        "EMBEDDING_INPUTS_PER_REQUEST": str(BATCH_TEXTS),
+        "EMBEDDING_TIMEOUT_SECONDS": "5",
+        "OPENAI_BASE_URL": server.url,
+        "CHUNK_TOKENS": "128",
+        "LEASE_SECONDS": str(plan.lease_seconds),
+        "HEARTBEAT_SECONDS": str(plan.heartbeat_seconds),
+        "METRICS_PORT": str(port),
+        "LOG_FORMAT": "json",
+        "TMPDIR": str(folder / "tmp"),
+    }
+
+
+def _settings(environment: dict[str, str]) -> Settings:
+    given = {name.lower(): value for name, value in environment.items()}
+    return Settings(_env_file=None, **given)  # type: ignore[arg-type,call-arg]
