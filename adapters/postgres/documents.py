@@ -74,12 +74,14 @@ class PostgresIntake:
     def reindex(self, document_id: UUID, workspace_id: UUID, job_id: UUID, *, blob_key: str | None = None) -> bool:
         """See the port."""
         params = {"id": document_id, "workspace_id": workspace_id, "job_id": job_id, "blob_key": blob_key}
+        self._connection.execute(_DOCUMENTS["take_turn"], params)
         return bool(self._connection.execute(_DOCUMENTS["reindex"], params).rowcount)
 
     def replace(self, document_id: UUID, workspace_id: UUID, version: Document) -> Document | None:
         """See the port."""
         key = {"id": document_id, "workspace_id": workspace_id}
         jobs = {"document_id": document_id, "workspace_id": workspace_id}
+        self._connection.execute(_DOCUMENTS["take_turn"], key)
         self._connection.execute(_JOBS["hold_jobs_of_document"], jobs)
         before = fetch_document(self._connection, "lock_document", key)
         if before is not None and before.content_sha256 != version.content_sha256:
@@ -89,11 +91,12 @@ class PostgresIntake:
 
     def delete(self, document_id: UUID, workspace_id: UUID) -> str | None:
         """See the port. The running attempt learns of it at its next fence, before it can write another row."""
-        params = {"document_id": document_id, "workspace_id": workspace_id}
-        self._connection.execute(_JOBS["stop_jobs_of_document"], params)
-        row = self._connection.execute(
-            _DOCUMENTS["delete"], {"id": document_id, "workspace_id": workspace_id}
-        ).fetchone()
+        key = {"id": document_id, "workspace_id": workspace_id}
+        self._connection.execute(_DOCUMENTS["take_turn"], key)
+        self._connection.execute(
+            _JOBS["stop_jobs_of_document"], {"document_id": document_id, "workspace_id": workspace_id}
+        )
+        row = self._connection.execute(_DOCUMENTS["delete"], key).fetchone()
         if row is None:
             return None
         delete_other_generations(self._connection, document_id, workspace_id, NO_GENERATION)

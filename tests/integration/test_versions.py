@@ -10,7 +10,9 @@ from domain.extraction import extract_document
 from domain.housekeeping import sweep_blobs
 from domain.indexing import index_document
 from domain.intake import Receipt, delete_document, receive_document, reindex_document, replace_document
+from domain.jobs import Lease
 from tests.builders import (
+    A_FAILURE,
     WORKSPACE,
     FakeBlobs,
     FakeEmbedder,
@@ -24,6 +26,10 @@ from tests.builders import (
 
 def texts(name: str, count: int = 6) -> list[str]:
     return [f"Page {n} of the {name} tells of a mill on the river. " * 5 for n in range(count)]
+
+
+def lease_of(rails: Rails, job_id: UUID) -> Lease:
+    return Lease(job_id, rails.job(job_id)["lease"])
 
 
 class Shelf:
@@ -129,7 +135,10 @@ def test_the_old_versions_texts_go_with_it(shelf: Shelf, ready: UUID) -> None:
     shelf.replace(ready, texts("second edition"))
     shelf.run_all()
 
-    unneeded = "SELECT count(*) FROM chunk_embeddings e WHERE NOT EXISTS (SELECT FROM chunks c WHERE c.text_hash = e.text_hash)"
+    unneeded = (
+        "SELECT count(*) FROM chunk_embeddings e"
+        " WHERE NOT EXISTS (SELECT FROM chunks c WHERE c.text_hash = e.text_hash)"
+    )
     assert shelf.rails.column(unneeded) == [0]
 
 
@@ -204,12 +213,7 @@ def test_a_version_that_fails_leaves_readers_the_old_one_and_the_next_mends_it(s
     with pytest.raises(PermanentError) as caught:
         shelf.run(job_id)
     assert caught.value.code is FailureCode.PDF_NO_TEXT
-    from tests.builders import A_FAILURE
-
-    lease = shelf.rails.job(job_id)["lease"]
-    from domain.jobs import Lease
-
-    assert shelf.rails.ledger.fail(job_id, Lease(job_id, lease), A_FAILURE)
+    assert shelf.rails.ledger.fail(job_id, lease_of(shelf.rails, job_id), A_FAILURE)
     assert shelf.rails.document(ready)["state"] == "failed"
     assert "first edition" in shelf.seen(ready)
 
@@ -249,7 +253,7 @@ def test_a_new_version_deleted_on_its_way_leaves_no_row_and_no_blob(shelf: Shelf
         job_id = shelf.rails.document(ready)["job_id"]
         with pytest.raises(JobCancelledError):
             shelf.run(job_id)
-        assert shelf.rails.ledger.cancel(job_id, must_lease(shelf.rails, job_id))
+        assert shelf.rails.ledger.cancel(job_id, lease_of(shelf.rails, job_id))
     else:
         delete_document(ready, WORKSPACE, transactions=shelf.rails.transactions, blobs=shelf.blobs)
 
@@ -257,12 +261,6 @@ def test_a_new_version_deleted_on_its_way_leaves_no_row_and_no_blob(shelf: Shelf
     assert shelf.leftovers() == {}
     assert shelf.blobs.blobs == {}
     assert shelf.rails.column("SELECT count(*) FROM jobs WHERE finished_at IS NULL") == [0]
-
-
-def must_lease(rails: Rails, job_id: UUID):
-    from domain.jobs import Lease
-
-    return Lease(job_id, rails.job(job_id)["lease"])
 
 
 def test_what_a_waiting_job_had_reserved_is_free_as_soon_as_its_document_is_deleted(shelf: Shelf) -> None:
@@ -277,7 +275,7 @@ def test_what_a_waiting_job_had_reserved_is_free_as_soon_as_its_document_is_dele
 
     delete_document(document_id, WORKSPACE, transactions=shelf.rails.transactions, blobs=shelf.blobs)
 
-    assert shelf.leftovers() == {}
+    assert shelf.rails.count("token_reservations") == 0
     assert shelf.rails.column("SELECT event FROM job_events WHERE job_id = %s", job_id) == ["cancelled"]
 
 

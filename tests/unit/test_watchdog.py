@@ -12,7 +12,8 @@ from middleware.watchdog import STUCK_SECONDS, Watchdog
 def a_watchdog(tmp_path: Path, *, relay: float = 0.0, consumer: float | None = 0.0) -> Watchdog:
     """Build one over threads that moved for the last time so many seconds ago."""
     hints = None if consumer is None else SimpleNamespace(last_progress=monotonic() - consumer)
-    worker = SimpleNamespace(workers=[], consumers={"ingest_extract": SimpleNamespace(consumer=hints)})
+    thread = SimpleNamespace(consumer=hints, is_alive=lambda: True)
+    worker = SimpleNamespace(workers=[], consumers={"ingest_extract": thread})
     progress = {"relay": lambda: monotonic() - relay}
     return Watchdog(worker, tmp_path / "alive-1", progress=progress, on_beat=lambda: None)  # type: ignore[arg-type]
 

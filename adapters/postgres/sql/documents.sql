@@ -70,6 +70,10 @@ UPDATE documents SET state = 'uploaded', job_id = %(job_id)s, target_generation 
     chunk_count = NULL, chunks_done = 0, tokens_embedded = 0, updated_at = now()
 WHERE id = %(id)s AND workspace_id = %(workspace_id)s AND state <> 'deleted'
 
+-- name: take_turn
+-- Let those who restart, replace or delete a document wait for each other, before they hold its jobs and itself.
+SELECT pg_advisory_xact_lock(hashtextextended('document ' || %(id)s::text, 0))
+
 -- name: lock_document
 -- Return a live document and hold it until the transaction ends.
 SELECT id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id
