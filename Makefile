@@ -14,6 +14,9 @@ ARGS ?=
 # One environment, filled in two steps whose pins agree: `make demo` and `make up` never download test tools.
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+# The peers have an environment of their own: some of their pins cannot live beside ours.
+BENCH := $(VENV)/bench/.installed
+BULLMQ := bullmq@6.7.0 ioredis@6.0.0
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 # On a terminal a running counter, elsewhere one line.
@@ -57,6 +60,13 @@ format: $(DEV) ## Let ruff format and fix what it can
 docs: $(DEV) ## Regenerate docs/configuration.md and .env.example from the settings
 	@$(BIN)/python -m adapters.configuration
 
+bench: $(BENCH) ## Measure everything against its peers (about two hours; ARGS="--only idle" for some)
+	@CORPUS_DIR="$(wildcard $(CORPUS))" $(VENV)/bench/bin/python -m benchmarks $(ARGS)
+	@$(VENV)/bench/bin/python -m benchmarks.report
+
+bench-quick: $(BENCH) ## The same at small sizes: shows that it runs, not how fast anything is
+	@CORPUS_DIR="$(wildcard $(CORPUS))" $(VENV)/bench/bin/python -m benchmarks --quick $(ARGS)
+
 clean: ## Remove the environment, caches and build output (data in .headrace stays)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -74,6 +84,13 @@ requirements: ## Recompile requirements/*.txt (UPGRADE=1 moves the pins to the n
 	$(COMPILE) pyproject.toml --extra embedded --extra local --extra cli -c requirements/dev.txt -o requirements/embedded.txt
 	$(COMPILE) pyproject.toml --extra cli --extra local -c requirements/dev.txt -o requirements/worker-local.txt
 	$(COMPILE) pyproject.toml --extra cli -c requirements/dev.txt -o requirements/worker.txt
+	$(COMPILE) requirements/bench.in pyproject.toml --extra embedded --extra local --extra cli \
+		--override <($(BENCH_PINS)) -o requirements/bench.txt
+
+# Our own pins, whatever the peers ask for (arq: redis<6, langchain-postgres: pgvector<0.4), except that Celery will have
+# no other dateutil than its own. Nothing that is measured uses it.
+BENCH_PINS = sed -nE 's/^([A-Za-z0-9_.-]+==[^\\]*)\\?$$/\1/p' requirements/embedded.txt | grep -v '^python-dateutil=='; \
+	echo python-dateutil==2.9.0.post0
 
 secrets: ## Write random passwords to deploy/secrets for docker compose (keeps those that exist)
 	@$(PYTHON) deploy/make_secrets.py
@@ -81,7 +98,7 @@ secrets: ## Write random passwords to deploy/secrets for docker compose (keeps t
 help: ## Print this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [PDF=path] [CORPUS=folder] [ARGS=...] [PYTHON=python3.13]"} \
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -100,4 +117,17 @@ $(DEV): $(RUNTIME) requirements/dev.txt
 	@$(call install,--require-hashes -r requirements/dev.txt)
 	@touch $@
 
-.PHONY: demo up corpus install test check format docs clean requirements secrets help
+# Installed without resolving, since BENCH_PINS overrule the peers. BullMQ is left out where npm is missing.
+$(BENCH): requirements/build.txt requirements/bench.txt pyproject.toml | $(BIN)/python
+	@echo "Installing Headrace and its peers into $(VENV)/bench (pinned, hash-checked) ..."
+	@test -x $(VENV)/bench/bin/python || $(PYTHON) -m venv $(VENV)/bench
+	@$(VENV)/bench/bin/python -m pip --disable-pip-version-check --no-input install --quiet --quiet --no-deps \
+		--require-hashes -r requirements/build.txt -r requirements/bench.txt
+	@$(VENV)/bench/bin/python -m pip --disable-pip-version-check --no-input install --quiet --quiet --no-deps \
+		--no-build-isolation --editable .
+	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --no-package-lock \
+		--prefix $(VENV)/bench/node $(BULLMQ) || echo "BullMQ could not be installed and will be skipped"; \
+		else echo "There is no npm: BullMQ will be skipped"; fi
+	@touch $@
+
+.PHONY: demo up corpus install test check format docs bench bench-quick clean requirements secrets help

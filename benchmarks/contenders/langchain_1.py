@@ -1,0 +1,5 @@
+"""LangChain in one process."""
+
+from benchmarks.contenders.langchain import script
+
+send_document = script(1).send
