@@ -44,6 +44,12 @@ install: $(DEV) ## Create .venv with everything pinned and hash-checked
 test: $(DEV) ## Run all tests on embedded servers (ARGS="-k name" for some)
 	@$(BIN)/python -m pytest $(ARGS)
 
+chaos: $(DEV) ## Hurt real processes and servers in every way, prove that nothing is lost (some 15 minutes)
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-quick: $(DEV) ## One fault of each kind, few documents (a minute; the tests run this too)
+	@$(BIN)/python -m tests.chaos --quick $(ARGS)
+
 check: $(DEV) ## Format, lint, types, import directions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -81,7 +87,7 @@ secrets: ## Write random passwords to deploy/secrets for docker compose (keeps t
 help: ## Print this help
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET [PDF=path] [CORPUS=folder] [ARGS=...] [PYTHON=python3.13]"} \
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -100,4 +106,4 @@ $(DEV): $(RUNTIME) requirements/dev.txt
 	@$(call install,--require-hashes -r requirements/dev.txt)
 	@touch $@
 
-.PHONY: demo up corpus install test check format docs clean requirements secrets help
+.PHONY: demo up corpus install test chaos chaos-quick check format docs clean requirements secrets help

@@ -46,7 +46,7 @@ def _document(number: int, mark: Mark | None) -> Upload:
 
 def _page(number: int, page: int) -> str:
     return "\n".join(
-        f"Document {number}, page {page}, line {line}: the water of river {number * 7919 + page * 31 + line} turns a wheel."
+        f"Document {number}, page {page}, line {line}: river {number * 7919 + page * 31 + line} turns the mill's wheel."
         for line in range(1, LINES + 1)
     )
 
