@@ -40,7 +40,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="six faults, few documents, short leases")
     parser.add_argument("--at-a-time", type=int, default=2, metavar="N", help="faults that run side by side, apart")
     parser.add_argument("--report", type=Path, default=Path("chaos-report.json"), metavar="FILE")
-    parser.add_argument("--write-docs", action="store_true", help="put the table into docs/reliability.md")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="put the table into docs/reliability.md and README.md"
+    )
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the logs of faults that break something")
     parser.add_argument("--list", action="store_true", help="name the faults and stop")
     arguments = parser.parse_args()

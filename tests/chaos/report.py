@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-DOCS = Path(__file__).parents[2] / "docs" / "reliability.md"
+PAGES = (Path(__file__).parents[2] / "docs" / "reliability.md", Path(__file__).parents[2] / "README.md")
 BEGIN, END = "<!-- chaos: begin -->", "<!-- chaos: end -->"
 
 #: What the report holds of every fault, in this order.
@@ -95,12 +95,12 @@ def summary(results: Sequence[Result], seconds: float) -> str:
 
 
 def write_docs(results: Sequence[Result], seconds: float) -> None:
-    """Put table and summary between the markers of docs/reliability.md."""
-    text = DOCS.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
+    """Put table and summary between the markers of docs/reliability.md and the README."""
     said = f"{summary(results, seconds)}, {_machine()}."
-    DOCS.write_text(f"{head}{BEGIN}\n{_markdown(results)}\n\n{said}\n{END}{tail}", encoding="utf-8")
+    for page in PAGES:
+        head, rest = page.read_text(encoding="utf-8").split(BEGIN)
+        tail = rest.split(END)[1]
+        page.write_text(f"{head}{BEGIN}\n{_markdown(results)}\n\n{said}\n{END}{tail}", encoding="utf-8")
 
 
 def _machine() -> str:
