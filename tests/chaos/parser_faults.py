@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from tests.chaos.documents import Mark
 from tests.chaos.fault import fault
+from tests.chaos.marks import Mark
 from tests.chaos.processes import wait_until
 from tests.chaos.site import Site
 

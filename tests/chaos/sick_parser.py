@@ -5,7 +5,7 @@ from pathlib import Path
 
 from adapters.pdf import child
 from adapters.pdf.protocol import Order
-from tests.chaos.documents import Mark, mark_of
+from tests.chaos.marks import Mark, mark_of
 
 
 def main(results: int, order: Order) -> None:
