@@ -81,7 +81,7 @@ WRITES: dict[str, Callable[[PostgresUnit, Held], object]] = {
         next_job_id=unit.jobs.enqueue("index_document", held.id, held.document.workspace_id),
         warning=None,
     ),
-    "usage": lambda unit, held: unit.usage.settle(held.document, reserved=0, spent=9),
+    "usage": lambda unit, held: unit.usage.settle(held.document, batch=1, reserved=0, spent=9),
     "a reservation": lambda unit, held: unit.usage.reserve(held.document, 9),
     "a document counted": count_document,
     "a parser's death": lambda unit, held: unit.parser_deaths.record(

@@ -178,6 +178,7 @@ CREATE TABLE token_reservations (
     workspace_id uuid NOT NULL,
     job_id uuid,
     tokens bigint NOT NULL CHECK (tokens >= 0),
+    settled_batches integer NOT NULL DEFAULT 0,  -- a batch is booked once, even if the answer to its commit was lost
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL
 );

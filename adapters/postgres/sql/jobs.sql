@@ -154,7 +154,7 @@ WITH silent AS (
     FOR NO KEY UPDATE
 ), job AS (
     UPDATE jobs SET state = next_state, crash_count = crash_count + 1, attempt = attempt - 1,
-        lease_owner = NULL, lease_expires_at = NULL,
+        available_at = least(available_at, now()), lease_owner = NULL, lease_expires_at = NULL,
         finished_at = CASE WHEN next_state <> 'retrying' THEN now() END,
         failure_code = CASE WHEN next_state = 'failed' THEN 'worker_crashed' END,
         failure_message = CASE WHEN next_state = 'failed' THEN %(error)s::text END,
