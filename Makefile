@@ -47,6 +47,12 @@ install: $(DEV) ## Create .venv with everything pinned and hash-checked
 test: $(DEV) ## Run all tests on embedded servers (ARGS="-k name" for some)
 	@$(BIN)/python -m pytest $(ARGS)
 
+chaos: $(DEV) ## Hurt real processes and servers in every way, prove that nothing is lost (some 15 minutes)
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-quick: $(DEV) ## One fault of each kind, few documents (a minute; the tests run this too)
+	@$(BIN)/python -m tests.chaos --quick $(ARGS)
+
 check: $(DEV) ## Format, lint, types, import directions
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -130,4 +136,4 @@ $(BENCH): requirements/build.txt requirements/bench.txt pyproject.toml | $(BIN)/
 		else echo "There is no npm: BullMQ will be skipped"; fi
 	@touch $@
 
-.PHONY: demo up corpus install test check format docs bench bench-quick clean requirements secrets help
+.PHONY: demo up corpus install test chaos chaos-quick bench bench-quick check format docs clean requirements secrets help

@@ -1,5 +1,6 @@
 """The composition root: the only place that builds adapters and binds use cases to them."""
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from uuid import UUID
 
 from adapters.blobs.store import ObstoreBlobStore
 from adapters.embeddings.provider import make_embedder
+from adapters.exporter.folder import open_folder
 from adapters.pdf.reader import SandboxedPageReader
 from adapters.pdf.sandbox import warm_up
 from adapters.postgres.dispatch import PostgresDispatch
@@ -150,7 +152,7 @@ def open_worker_runtime(settings: Settings, pool: LazyPool, queues: Collection[s
         check_schema(connection)  # before the pool, which waits half a minute for a database that it cannot use
     try:
         if EXTRACT_QUEUE in queues:
-            warm_up()
+            warm_up(open_folder(os.getpid()))
         yield bind_worker(settings, pool, make_embedder(settings))
     finally:
         pool.close()

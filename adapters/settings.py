@@ -107,7 +107,9 @@ class Settings(BaseSettings):
         default=5, ge=0, description="Retries of a job that ends in a transient or unknown error.", examples=["8"]
     )
     max_crashes: Positive = Field(
-        default=2, description="A job whose worker process died this often is failed.", examples=["2"]
+        default=2,
+        description="A job whose worker process died this often is failed; one more if other jobs died with it.",
+        examples=["2"],
     )
     database_pool_size: Positive = Field(
         default=4,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from uuid import UUID
 
@@ -12,7 +13,8 @@ from domain.embedding import plan_batches
 from domain.errors import FailureCode, PermanentError, TransientError
 from domain.extraction import NO_TEXT_SENTENCE
 from domain.jobs import Lease
-from domain.ports import ChunkText, Embedder, Transactions
+from domain.patience import patiently
+from domain.ports import ChunkText, Embedder, Embeddings, Transactions
 
 #: Pages loaded in one transaction: some 500 kB of text, milliseconds.
 PAGES_PER_READ = 200
@@ -104,18 +106,27 @@ class _Attempt:
     def embed(self, missing: list[ChunkText], chunks: int) -> int:
         """Embed batch by batch; return the tokens spent."""
         spent, left = 0, len(missing)
-        for batch in plan_batches(missing, self.embedder.limits, tokens=lambda text: text.token_count):
+        batches = plan_batches(missing, self.embedder.limits, tokens=lambda text: text.token_count)
+        for number, batch in enumerate(batches, start=1):
             self.lease.checkpoint()
             result = self.embedder.embed([text.text for text in batch])
             crash_point("after_embedding_before_storing")
             spent, left = spent + result.tokens, left - len(batch)
-            with self.transactions(self.lease) as unit:
-                unit.chunks.embed(self.document, self.embedder.model, batch, result.vectors)
-                reserved = sum(text.token_count for text in batch)
-                unit.usage.settle(self.document, reserved=reserved, spent=result.tokens)
-                unit.documents.record_chunks(self.document, chunks=chunks, embedded=chunks - left, tokens=result.tokens)
+            patiently(partial(self._store_vectors, number, batch, result, (chunks - left, chunks)), self.lease)
             crash_point("after_storing_vectors")
         return spent
+
+    def _store_vectors(
+        self, number: int, batch: list[ChunkText], result: Embeddings, progress: tuple[int, int]
+    ) -> None:
+        """Keep what a batch has brought and book what it cost. Doing it twice does it once."""
+        embedded, chunks = progress
+        with self.transactions(self.lease) as unit:
+            unit.chunks.embed(self.document, self.embedder.model, batch, result.vectors)
+            reserved = sum(text.token_count for text in batch)
+            is_new = unit.usage.settle(self.document, batch=number, reserved=reserved, spent=result.tokens)
+            tokens = result.tokens if is_new else 0
+            unit.documents.record_chunks(self.document, chunks=chunks, embedded=embedded, tokens=tokens)
 
     def publish(self) -> None:
         """Flip the generation, unless a vector is missing; end the job with it."""

@@ -269,8 +269,11 @@ class Usage(Protocol):
         """
         ...
 
-    def settle(self, document: Document, *, reserved: int, spent: int) -> None:
-        """Book spent tokens and give back what had been reserved for them."""
+    def settle(self, document: Document, *, batch: int, reserved: int, spent: int) -> bool:
+        """Book what a batch cost and give back what had been reserved for it; False when it was booked before.
+
+        Batches are numbered from 1, in order, anew after each `reserve`.
+        """
         ...
 
     def count_document(self, document: Document) -> None:

@@ -1,7 +1,7 @@
 """Real servers for the tests: one PostgreSQL and one Valkey a session, a fresh database and an empty doorbell a test.
 
-`HEADRACE_TEST_DATABASE_URL` and `HEADRACE_TEST_REDIS_URL` name servers to use instead; databases called
-`headrace_test_*` come and go there, and that Redis database is emptied before each test that uses it.
+`DATABASE_URL` and `HEADRACE_TEST_REDIS_URL` name servers to use instead; databases called `headrace_test_*` come and go
+there, and that Redis database is emptied before each test that uses it (hence a name that nothing else sets).
 """
 
 import os
@@ -38,7 +38,7 @@ def short_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """The address of the session's PostgreSQL, in a database where a superuser may create others."""
-    if url := os.environ.get("HEADRACE_TEST_DATABASE_URL"):
+    if url := os.environ.get("DATABASE_URL"):
         yield url
         return
     with short_folder() as folder, embedded_stack(folder, valkey=False, postgres_settings=QUICK_POSTGRES) as stack:

@@ -24,9 +24,9 @@ def folder_of(master_pid: int) -> Path:
     return Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}" / f"{master_pid}-{start_time(master_pid)}"
 
 
-def open_folder(master_pid: int) -> Path:
-    """Create the folder of a running master, and remove those of dead ones."""
-    folder = folder_of(master_pid)
+def open_folder(pid: int) -> Path:
+    """Create the folder of a running process, a master or one of its workers, and remove those of dead ones."""
+    folder = folder_of(pid)
     for other in folder.parent.glob("*-*"):
         if not is_master_alive(other):
             shutil.rmtree(other, ignore_errors=True)

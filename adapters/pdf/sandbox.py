@@ -8,13 +8,14 @@ statuses, and `Connection.recv` waits for ever when a child stops in the middle 
 import os
 import pickle
 import select
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, process, util
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,8 +46,14 @@ class Task:
         return os.EX_OK
 
 
-def warm_up() -> None:
-    """Start the fork server ahead of the first child, which would wait a second for its imports."""
+def warm_up(folder: Path) -> None:
+    """Start the fork server ahead of the first child, which would wait a second for its imports.
+
+    Its socket goes into `folder`, which is removed with this process; left to itself, multiprocessing makes a folder
+    that a killed process leaves behind under a name that nobody can tell from others.
+    """
+    process.current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
+    util.Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-100)
     forkserver.set_forkserver_preload(PRELOAD)
     forkserver.ensure_running()
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -52,9 +53,17 @@ class PostgresLedger:
             return bool(taken.rowcount)
 
     def claim(self, job_id: UUID, *, owner: UUID, ttl: timedelta) -> Claim | None:
-        """Start an attempt; None when the job is not queued: a duplicate, a late hint, a cancelled job."""
-        with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-            row = cursor.execute(_JOBS["claim"], {"id": job_id, "owner": owner, "ttl": ttl}).fetchone()
+        """Start an attempt; None when the job is not queued: a duplicate, a late hint, a cancelled job.
+
+        None, too, for a job whose worker died, while another such job runs for this owner: the relay rings again.
+        """
+        with self._pool.connection() as connection:
+            try:
+                with connection.cursor(row_factory=dict_row) as cursor:
+                    row = cursor.execute(_JOBS["claim"], {"id": job_id, "owner": owner, "ttl": ttl}).fetchone()
+            except psycopg.errors.UniqueViolation:
+                connection.execute(_JOBS["drop_hint"], {"id": job_id})
+                return None
         return Claim(**row | {"lease": Lease(job_id, row["lease"])}) if row else None
 
     def succeed(self, lease: Lease) -> bool:

@@ -19,6 +19,9 @@ Pool = ConnectionPool[Connection]
 STATEMENT_TIMEOUT_SECONDS = 60
 LOCK_TIMEOUT_SECONDS = 10
 
+#: Transactions never wait for anything but the database: a worker that is silent in one has stopped, and holds locks.
+IDLE_IN_TRANSACTION_SECONDS = 15
+
 CONNECTION_OPTIONS: dict[str, Any] = {
     "autocommit": True,  # transactions are opened where they are meant
     "application_name": "headrace",
@@ -29,7 +32,7 @@ CONNECTION_OPTIONS: dict[str, Any] = {
     "tcp_user_timeout": 15_000,
     "options": (
         f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s -c lock_timeout={LOCK_TIMEOUT_SECONDS}s"
-        " -c idle_in_transaction_session_timeout=60s"
+        f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s"
         # The server's side: without these a worker whose host vanished keeps its session locks for two hours.
         " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=15000"
     ),

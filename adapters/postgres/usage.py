@@ -25,10 +25,11 @@ class PostgresUsage:
         params = {"id": uuid4(), "workspace_id": document.workspace_id, "job_id": document.job_id, "tokens": tokens}
         self._connection.execute(_USAGE["reserve"], params | {"ttl": self._ttl})
 
-    def settle(self, document: Document, *, reserved: int, spent: int) -> None:
+    def settle(self, document: Document, *, batch: int, reserved: int, spent: int) -> bool:
         """See the port."""
-        params = {"workspace_id": document.workspace_id, "job_id": document.job_id, "reserved": reserved}
-        self._connection.execute(_USAGE["settle"], params | {"spent": spent, "ttl": self._ttl})
+        owner = {"workspace_id": document.workspace_id, "job_id": document.job_id}
+        cost = {"batch": batch, "reserved": reserved, "spent": spent, "ttl": self._ttl}
+        return bool(self._connection.execute(_USAGE["settle"], owner | cost).rowcount)
 
     def count_document(self, document: Document) -> None:
         """See the port."""

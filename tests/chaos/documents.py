@@ -1,20 +1,12 @@
 """Small PDFs, each with text of its own, some of several pages; some carry a mark that a sabotaged parser obeys."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from tests.builders import a_pdf
+from tests.chaos.marks import Mark
 
 LINES = 18
 LONG_EVERY, LONG_PAGES = 10, 9
-
-
-class Mark(StrEnum):
-    """What the parser does when it meets the file; the failure code that must come of it is the value."""
-
-    SEGFAULT = "parser_crashed"
-    DEVOUR = "parse_memory"
-    HANG = "parse_timeout"
 
 
 @dataclass(frozen=True)
@@ -46,12 +38,6 @@ def _document(number: int, mark: Mark | None) -> Upload:
 
 def _page(number: int, page: int) -> str:
     return "\n".join(
-        f"Document {number}, page {page}, line {line}: the water of river {number * 7919 + page * 31 + line} turns a wheel."
+        f"Document {number}, page {page}, line {line}: river {number * 7919 + page * 31 + line} turns the mill's wheel."
         for line in range(1, LINES + 1)
     )
-
-
-def mark_of(content_tail: bytes) -> Mark | None:
-    """Read the mark at the end of a file."""
-    _, found, name = content_tail.rpartition(b"%chaos:")
-    return Mark[name.decode().strip()] if found else None

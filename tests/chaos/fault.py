@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.embedded.stack import Stack
-from tests.chaos.documents import Mark
+from tests.chaos.marks import Mark
 from tests.chaos.site import Site
 
 #: Stands between workers and servers; yields the addresses to use instead.

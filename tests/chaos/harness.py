@@ -1,10 +1,11 @@
 """Run one fault from start to judgement."""
 
+import logging
 import shutil
-import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.chaos.documents import make_documents, marked_every
@@ -15,7 +16,15 @@ from tests.chaos.report import Result
 from tests.chaos.site import Site, a_site
 
 Say = Callable[[str], None]
-KEPT_LOG_BYTES = 200_000
+
+
+def run_all(
+    faults: Sequence[Fault], plan: Plan, *, at_a_time: int = 2, say: Say = print, logs: Path | None = None
+) -> list[Result]:
+    """Run faults side by side: most of the time is spent waiting for leases and outages."""
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # the producer's pool would tell of every outage
+    with ThreadPoolExecutor(at_a_time) as pool:
+        return list(pool.map(lambda each: run(each, plan, say=say, logs=logs), faults))
 
 
 def run(fault: Fault, plan: Plan, *, say: Say = print, logs: Path | None = None) -> Result:
@@ -23,8 +32,10 @@ def run(fault: Fault, plan: Plan, *, say: Say = print, logs: Path | None = None)
     count = max(20, round(plan.documents * fault.share))
     result, began = Result(fault.name, count, skipped=fault.skip()), time.monotonic()
     if not result.skipped:
-        uploads = make_documents(count, marked=marked_every(fault.mark_every, count, fault.mark) if fault.mark else None)
-        with a_site(plan, uploads, extra=fault.environment, proxied=fault.proxied, port=_free_port()) as site:
+        uploads = make_documents(
+            count, marked=marked_every(fault.mark_every, count, fault.mark) if fault.mark else None
+        )
+        with a_site(plan, uploads, extra=fault.environment, proxied=fault.proxied) as site:
             site.disturbed = fault.disturbed
             try:
                 _run(fault, site, result, say)
@@ -47,7 +58,6 @@ def _run(fault: Fault, site: Site, result: Result, say: Say) -> None:
     with site.uploading(rest):
         say(f"{fault.name}: {site.ready()} ready, the fault strikes")
         fault.inject(site)
-        site.ended_at or site.blow_ended()
         say(f"{fault.name}: the fault is over, {site.terminal()} of {count} have arrived")
     site.wait_until_quiet()
     for scheduler in site.schedulers:
@@ -58,9 +68,3 @@ def _run(fault: Fault, site: Site, result: Result, say: Say) -> None:
     judge(site, result)
     site.stop()
     judge_remains(site, result)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from urllib.parse import unquote
 
 from tests.chaos.plan import RECOVERY_P99_SECONDS
@@ -24,7 +23,8 @@ DOUBLED = {
     ),
     "a ready document was published more than once": "SELECT id FROM documents WHERE generation > 1",
     "a ready document's pages are not those of its file": (
-        "SELECT d.id FROM documents d LEFT JOIN document_pages p ON p.document_id = d.id AND p.generation = d.generation"
+        "SELECT d.id FROM documents d"
+        " LEFT JOIN document_pages p ON p.document_id = d.id AND p.generation = d.generation"
         " WHERE d.state = 'ready' GROUP BY d.id, d.page_count"
         " HAVING count(p.*) <> d.page_count OR max(p.number) <> d.page_count"
     ),
@@ -39,13 +39,18 @@ DOUBLED = {
         " LEFT JOIN chunk_embeddings e ON e.workspace_id = c.workspace_id AND e.text_hash = c.text_hash"
         " WHERE e.text_hash IS NULL"
     ),
+    "a tick of the schedule ran twice": (
+        "SELECT actor FROM jobs WHERE document_id IS NULL GROUP BY actor, date_trunc('minute', created_at)"
+        " HAVING count(*) > 1"
+    ),
     "documents were booked that are not ready, or twice": (
         "SELECT 1 WHERE (SELECT coalesce(sum(documents), 0) FROM workspace_daily_usage)"
         " <> (SELECT count(*) FROM documents WHERE state = 'ready')"
     ),
     "pages or chunks were booked twice": (
-        "SELECT 1 WHERE (SELECT (coalesce(sum(pages), 0), coalesce(sum(chunks), 0)) FROM workspace_daily_usage)"
-        " <> (SELECT (coalesce(sum(page_count), 0), coalesce(sum(chunk_count), 0))"
+        "SELECT 1 WHERE (SELECT (coalesce(sum(pages), 0)::bigint, coalesce(sum(chunks), 0)::bigint)"
+        " FROM workspace_daily_usage)"
+        " <> (SELECT (coalesce(sum(page_count), 0)::bigint, coalesce(sum(chunk_count), 0)::bigint)"
         " FROM documents WHERE state = 'ready')"
     ),
 }
@@ -89,7 +94,8 @@ def _misfits(site: Site, states: dict[str, tuple[str, str | None, int | None]]) 
     found = []
     for upload in site.uploads:
         state, code, pages = states.get(upload.name, ("never accepted", None, None))
-        wanted = ("ready", None) if upload.code is None else ("failed", upload.code)
+        must_be = site.given_up.get(upload.name, upload.code)
+        wanted = ("failed", must_be) if must_be else ("ready", None)
         if (state, code) != wanted or (state == "ready" and pages != upload.pages):
             found.append(f"{upload.name} is {state} ({code}, {pages} pages), not {wanted}")
     return found
@@ -97,9 +103,8 @@ def _misfits(site: Site, states: dict[str, tuple[str, str | None, int | None]]) 
 
 def _recovery(site: Site, result: Result) -> None:
     """Measure from the fault's end to the end of each job that was in flight when it struck."""
-    query = "SELECT extract(epoch FROM finished_at - %s::timestamptz)::float8 FROM jobs WHERE id = ANY(%s)"
-    rows = site.rows(query, site.ended_at, list(site.affected))
-    seconds = sorted(max(0.0, row[0]) for row in rows if row[0] is not None)
+    rows = site.rows("SELECT id, finished_at FROM jobs WHERE id = ANY(%s)", list(site.affected))
+    seconds = sorted(max(0.0, (ended - site.affected[job]).total_seconds()) for job, ended in rows if ended)
     result.affected = len(rows)
     if seconds:
         result.recovery_p50_seconds = round(_quantile(seconds, 0.5), 2)
@@ -141,14 +146,10 @@ def _tokens_add_up(site: Site, result: Result) -> Iterator[str]:
 
 def _no_orphan_blobs(site: Site, result: Result) -> Iterator[str]:
     known = {row[0] for row in site.rows("SELECT blob_key FROM documents UNION SELECT key FROM unowned_blobs")}
-    files = {_key(path, site.blob_folder) for path in site.blob_folder.rglob("*") if path.is_file()}
+    folder = site.blob_folder
+    files = {unquote(str(path.relative_to(folder))) for path in folder.rglob("*") if path.is_file()}
     if files - known:
         yield f"{len(files - known)} blobs belong to nobody, such as {min(files - known)}"
-
-
-def _key(path: Path, folder: Path) -> str:
-    """Name the blob that a file is, or is the unfinished upload of."""
-    return unquote(str(path.relative_to(folder))).partition("#")[0]
 
 
 def _it_happened(site: Site, result: Result) -> Iterator[str]:
@@ -169,4 +170,3 @@ RULES: tuple[Callable[[Site, Result], Iterator[str]], ...] = (
     _it_happened,
     _recovered_in_time,
 )
-

@@ -20,7 +20,7 @@ class Plan:
 
 
 FULL = Plan()
-QUICK = Plan(documents=24, lease_seconds=6, heartbeat_seconds=2, valkey_outage_seconds=10, patience_seconds=60)
+QUICK = Plan(documents=60, lease_seconds=6, heartbeat_seconds=2, valkey_outage_seconds=10, patience_seconds=60)
 
 #: Recovery of 99 % of the affected documents, after the fault's end.
 RECOVERY_P99_SECONDS = 30.0

@@ -1,13 +1,14 @@
 """The result of a run: a row of the table, an object of chaos-report.json, a line of docs/reliability.md."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.table import Table
 
-DOCS = Path(__file__).parents[2] / "docs" / "reliability.md"
+PAGES = (Path(__file__).parents[2] / "docs" / "reliability.md", Path(__file__).parents[2] / "README.md")
 BEGIN, END = "<!-- chaos: begin -->", "<!-- chaos: end -->"
 
 #: What the report holds of every fault, in this order.
@@ -39,7 +40,7 @@ HEADINGS = (
 
 @dataclass
 class Result:
-    """How one fault went. `broken`: a sentence for every invariant that does not hold; `skipped`: why it did not run."""
+    """How one fault went. `broken`: a sentence for every rule that does not hold; `skipped`: why it did not run."""
 
     fault: str
     documents: int
@@ -66,8 +67,8 @@ class Result:
             return f"{self.fault}: skipped, {self.skipped}"
         verdict = "BROKEN" if self.broken else "ok"
         return (
-            f"{self.fault}: {verdict} in {self.seconds:.0f} s; {self.documents} documents, {self.affected} jobs in flight, "
-            f"{self.rescued} rescued, recovery p99 {self.recovery_p99_seconds:.1f} s"
+            f"{self.fault}: {verdict} in {self.seconds:.0f} s; {self.documents} documents, "
+            f"{self.affected} jobs in flight, {self.rescued} rescued, recovery p99 {self.recovery_p99_seconds:.1f} s"
         )
 
 
@@ -85,12 +86,25 @@ def table(results: Sequence[Result]) -> Table:
     return drawn
 
 
-def write_docs(results: Sequence[Result]) -> None:
-    """Put the table between the markers of docs/reliability.md."""
-    text = DOCS.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    DOCS.write_text(f"{head}{BEGIN}\n{_markdown(results)}\n{END}{tail}", encoding="utf-8")
+def summary(results: Sequence[Result], seconds: float) -> str:
+    """Say what was done and how it ended."""
+    ran = [result for result in results if not result.skipped]
+    broken = sum(bool(result.broken) for result in ran)
+    documents = sum(result.documents for result in ran)
+    return f"{len(ran)} faults, {documents:,} documents, {seconds / 60:.1f} minutes: {broken or 'no'} broken promises"
+
+
+def write_docs(results: Sequence[Result], seconds: float) -> None:
+    """Put table and summary between the markers of docs/reliability.md and the README."""
+    said = f"{summary(results, seconds)}, {_machine()}."
+    for page in PAGES:
+        head, rest = page.read_text(encoding="utf-8").split(BEGIN)
+        tail = rest.split(END)[1]
+        page.write_text(f"{head}{BEGIN}\n{_markdown(results)}\n\n{said}\n{END}{tail}", encoding="utf-8")
+
+
+def _machine() -> str:
+    return f"on {len(os.sched_getaffinity(0))} cores"
 
 
 def _markdown(results: Sequence[Result]) -> str:

@@ -1,6 +1,7 @@
 """One fault's own world: servers, processes, documents, and what the harness knows of them."""
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -44,14 +45,17 @@ class Site:
     workers: list[Program] = field(default_factory=list)
     schedulers: list[Program] = field(default_factory=list)
     ids: dict[str, UUID] = field(default_factory=dict)
-    affected: set[UUID] = field(default_factory=set)
-    ended_at: datetime | None = None
+    #: The jobs that were in flight when the fault struck, with the end of the last blow that met them.
+    affected: dict[UUID, datetime] = field(default_factory=dict)
     #: How many running attempts the fault may have cut off: each may pay for one batch again.
     cut_attempts: int = 0
+    #: Documents that end as failed because of the fault, rightly, with the code they must have.
+    given_up: dict[str, str] = field(default_factory=dict)
     blows: int = 0
     refused_uploads: int = 0
     stale_writes: int = 0
     orphan_processes: int = 0
+    cleanup: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
         self._database: psycopg.Connection[Any] | None = None
@@ -103,6 +107,7 @@ class Site:
 
     def start_workers(self, *modules: str, processes: int = PROCESSES, **environment: str) -> Program:
         command = worker_command(modules or ("actors",), processes=processes, threads=THREADS)
+        environment["METRICS_PORT"] = str(free_port())
         name = f"workers-{len(self.workers) + 1}"
         program = start_program(
             command, self.environment | environment, processes=processes, folder=self.folder, name=name
@@ -135,14 +140,14 @@ class Site:
         yield
         thread.join(self.plan.patience_seconds)
 
-    def blow(self, *, cut_attempts: int = 0) -> None:
-        """Note what is in flight just before the fault strikes."""
+    @contextmanager
+    def blow(self, *, cut_attempts: int = 0) -> Iterator[None]:
+        """Strike inside: recovery of what is in flight just before is counted from the end of the block."""
         self.blows += 1
         self.cut_attempts += cut_attempts
-        self.affected |= {row[0] for row in self.rows(IN_FLIGHT, list(self.disturbed))}
-
-    def blow_ended(self) -> None:
-        self.ended_at = datetime.now(UTC)
+        in_flight = [row[0] for row in self.rows(IN_FLIGHT, list(self.disturbed))]
+        yield
+        self.affected |= dict.fromkeys(in_flight, datetime.now(UTC))
 
     def ready(self) -> int:
         return int(self.value("SELECT count(*) FROM documents WHERE state = 'ready'"))
@@ -178,6 +183,7 @@ class Site:
         for program in [*self.schedulers, *self.workers]:
             program.close()
         self.producer.pool.close()
+        self.cleanup.close()
 
 
 def _lives(program: Program) -> list[int]:
@@ -192,16 +198,16 @@ def a_site(
     *,
     extra: dict[str, str],
     proxied: Callable[["Stack", Path], Any] | None,
-    port: int,
 ) -> Iterator[Site]:
     """Open servers that keep what they promise (fsync on) and a producer over them; no worker runs yet."""
     with ExitStack() as cleanup:
         folder = cleanup.enter_context(short_folder())
         stack = cleanup.enter_context(embedded_stack(folder / "data"))
-        server = cleanup.enter_context(CountingServer(dimensions=DIMENSIONS, seconds_per_request=0.02))
+        server = CountingServer(dimensions=DIMENSIONS, seconds_per_request=0.02)
+        cleanup.enter_context(server)
         (folder / "tmp").mkdir(mode=0o700)
         addresses = {"DATABASE_URL": str(stack.database_url), "REDIS_URL": str(stack.redis_url)}
-        configured = _configuration(plan, folder, server, port) | extra
+        configured = _configuration(plan, folder, server) | extra
         prepare_database(_settings(configured | addresses))
         if proxied:
             addresses |= cleanup.enter_context(proxied(stack, folder))
@@ -213,7 +219,7 @@ def a_site(
         yield site
 
 
-def _configuration(plan: Plan, folder: Path, server: CountingServer, port: int) -> dict[str, str]:
+def _configuration(plan: Plan, folder: Path, server: CountingServer) -> dict[str, str]:
     return {
         "BLOB_URL": f"file://{folder}/blobs",
         "EMBEDDING_PROVIDER": "openai",
@@ -225,12 +231,17 @@ def _configuration(plan: Plan, folder: Path, server: CountingServer, port: int) 
         "CHUNK_TOKENS": "128",
         "LEASE_SECONDS": str(plan.lease_seconds),
         "HEARTBEAT_SECONDS": str(plan.heartbeat_seconds),
-        "METRICS_PORT": str(port),
         "LOG_FORMAT": "json",
         "TMPDIR": str(folder / "tmp"),
     }
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _settings(environment: dict[str, str]) -> Settings:
     given = {name.lower(): value for name, value in environment.items()}
-    return Settings(_env_file=None, **given)  # type: ignore[arg-type,call-arg]
+    return Settings(_env_file=None, **given)  # type: ignore[arg-type]

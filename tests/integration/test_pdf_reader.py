@@ -5,14 +5,16 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pymupdf
 import pytest
 
+from adapters.pdf.protocol import Order
 from adapters.pdf.reader import SandboxedPageReader
-from domain.documents import Page
+from domain.documents import Page, PageBatch
 from domain.errors import FailureCode, PermanentError, TransientError
 from domain.ports import PageReader
 from tests import pdf_files
@@ -289,3 +291,29 @@ def test_a_script_without_a_guard_reads_and_runs_once(tmp_path: Path) -> None:
 
     assert done.stdout.split() == ["running", "2", "False"]
     assert done.stderr == ""
+
+
+def say_nothing(results: int, order: Order) -> None:
+    time.sleep(60)
+
+
+def test_whoever_waits_for_a_slow_page_gets_places_to_stop(tmp_path: Path) -> None:
+    batches = reader(target=say_nothing).read_pages(pdf_files.text_pdf(tmp_path / "slow.pdf"))
+
+    began = time.monotonic()
+    assert [next(batches), next(batches)] == [PageBatch(0, ())] * 2
+    batches.close()
+
+    assert 0.9 < time.monotonic() - began < 10, "and stopping ends the parser, not the page"
+
+
+def test_whoever_waits_for_a_parser_gets_places_to_stop(tmp_path: Path) -> None:
+    file = pdf_files.text_pdf(tmp_path / "two.pdf")
+    busy = reader(parser_processes=1, target=say_nothing)
+    first, second = busy.read_pages(file), busy.read_pages(file)
+    next(first)
+
+    assert next(second) == PageBatch(0, ())
+
+    first.close()
+    second.close()

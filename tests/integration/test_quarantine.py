@@ -49,7 +49,7 @@ class Work:
                 reader=reader,
             )
         except PermanentError as error:
-            assert self.rails.ledger.fail(self.job_id, lease, Failure(error.code, error.message, error.code))
+            self.rails.ledger.fail(self.job_id, lease, Failure(error.code, error.message, error.code))
             raise
         except TransientError:
             self.rails.expire(self.job_id)

@@ -15,9 +15,9 @@ def reserve(rails: Rails, held: Held, tokens: int) -> None:
         unit.usage.reserve(held.document, tokens)
 
 
-def settle(rails: Rails, held: Held, *, reserved: int, spent: int) -> None:
+def settle(rails: Rails, held: Held, *, reserved: int, spent: int, batch: int = 1) -> bool:
     with rails.transaction(held.lease) as unit:
-        unit.usage.settle(held.document, reserved=reserved, spent=spent)
+        return unit.usage.settle(held.document, batch=batch, reserved=reserved, spent=spent)
 
 
 def a_document(rails: Rails, workspace_id, content: bytes = b"a") -> Held:
@@ -110,7 +110,7 @@ def test_settling_books_what_was_spent_and_gives_back_what_was_not(rails: Rails)
     reserve(rails, held, 90)
 
     settle(rails, held, reserved=40, spent=35)
-    settle(rails, held, reserved=50, spent=55)
+    settle(rails, held, reserved=50, spent=55, batch=2)
 
     assert reserved(rails) == [0]
     assert rails.column("SELECT tokens FROM workspace_daily_usage") == [90]
@@ -133,3 +133,22 @@ def test_tokens_spent_are_booked_even_if_the_reservation_is_gone(rails: Rails) -
     settle(rails, held, reserved=10, spent=12)
 
     assert rails.column("SELECT tokens FROM workspace_daily_usage") == [12]
+
+
+def test_a_batch_is_booked_once_however_often_its_commit_is_repeated(rails: Rails) -> None:
+    held = a_document(rails, a_workspace(rails))
+    reserve(rails, held, 100)
+
+    booked = [settle(rails, held, reserved=40, spent=35) for _ in range(2)]
+
+    assert booked == [True, False]
+    assert reserved(rails) == [60]
+    assert rails.column("SELECT tokens FROM workspace_daily_usage") == [35]
+
+
+def test_a_batch_without_its_reservation_is_booked_all_the_same(rails: Rails) -> None:
+    held = a_document(rails, a_workspace(rails))
+
+    assert settle(rails, held, reserved=40, spent=35)
+
+    assert rails.column("SELECT tokens FROM workspace_daily_usage") == [35]

@@ -49,6 +49,9 @@ CREATE INDEX jobs_due ON jobs (available_at) WHERE state IN ('pending', 'retryin
 CREATE INDEX jobs_queued ON jobs (queue, hinted_at) WHERE state = 'queued';
 -- Deliberately not on lease_expires_at: heartbeats stay heap-only updates, and few jobs run at a time.
 CREATE INDEX jobs_running ON jobs (id) WHERE state = 'running';
+-- A job whose worker died is a suspect. At most one of them runs in a worker process: if that dies too, its neighbours
+-- are new to the matter, and none of them is failed for what the suspect did.
+CREATE UNIQUE INDEX jobs_one_suspect ON jobs (lease_owner) WHERE state = 'running' AND crash_count > 0;
 CREATE INDEX jobs_unfinished_by_document ON jobs (document_id)
     WHERE state IN ('pending', 'queued', 'running', 'retrying');
 -- Retention, and the dead letters.
@@ -66,6 +69,7 @@ CREATE TABLE job_attempts (
     traceback text,
     PRIMARY KEY (job_id, lease)
 );
+CREATE INDEX job_attempts_crashed ON job_attempts (owner) WHERE outcome = 'crashed';
 
 -- An append-only log of what happened, in commit order per job; live progress replays it.
 CREATE TABLE job_events (
@@ -174,6 +178,7 @@ CREATE TABLE token_reservations (
     workspace_id uuid NOT NULL,
     job_id uuid,
     tokens bigint NOT NULL CHECK (tokens >= 0),
+    settled_batches integer NOT NULL DEFAULT 0,  -- a batch is booked once, even if the answer to its commit was lost
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL
 );

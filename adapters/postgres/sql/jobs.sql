@@ -33,6 +33,10 @@ SELECT lease, message, workspace_id, document_id, attempt, crash_count,
        extract(epoch FROM now() - available_at)::float8 AS waited_seconds
 FROM job
 
+-- name: drop_hint
+-- Note that the hint of a queued job is used up, so that the relay rings again in its next round.
+UPDATE jobs SET hinted_at = 'epoch' WHERE id = %(id)s AND state = 'queued'
+
 -- name: fence
 -- Hold the job of a running attempt until the transaction ends; nobody can take it away meanwhile.
 SELECT cancel_requested_at IS NOT NULL AS cancelled FROM jobs
@@ -135,20 +139,28 @@ ORDER BY lease_expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
 -- name: rescue
 -- Take a job from a silent worker: run it again, end it as cancelled if that was asked, or fail it after too many crashes.
-WITH job AS (
-    UPDATE jobs SET crash_count = crash_count + 1, attempt = attempt - 1, available_at = now(),
-        lease_owner = NULL, lease_expires_at = NULL,
-        state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-                     WHEN crash_count + 1 >= %(max_crashes)s THEN 'failed' ELSE 'retrying' END,
-        finished_at = CASE WHEN cancel_requested_at IS NOT NULL OR crash_count + 1 >= %(max_crashes)s THEN now() END,
-        failure_code = CASE WHEN cancel_requested_at IS NULL AND crash_count + 1 >= %(max_crashes)s
-                            THEN 'worker_crashed' END,
-        failure_message = CASE WHEN cancel_requested_at IS NULL AND crash_count + 1 >= %(max_crashes)s
-                               THEN %(error)s::text END,
-        failure_fingerprint = CASE WHEN cancel_requested_at IS NULL AND crash_count + 1 >= %(max_crashes)s
-                                   THEN 'worker_crashed' END
-    WHERE id = %(id)s AND lease = %(lease)s AND state = 'running' AND lease_expires_at < now()
-    RETURNING id, lease, state, queue, workspace_id, document_id
+-- It keeps its place in the queue. If it ever died with others, nobody knows whose fault that was: one run more.
+WITH silent AS (
+    SELECT id, CASE
+        WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+        WHEN crash_count + 1 >= %(max_crashes)s + (
+            EXISTS (SELECT FROM jobs n
+                    WHERE n.state = 'running' AND n.lease_owner = j.lease_owner AND n.id <> j.id)
+            OR EXISTS (SELECT FROM job_attempts mine JOIN job_attempts n ON n.owner = mine.owner
+                       WHERE mine.job_id = j.id AND n.outcome = 'crashed' AND n.job_id <> j.id)
+        )::int THEN 'failed'
+        ELSE 'retrying' END AS next_state
+    FROM jobs j WHERE id = %(id)s AND lease = %(lease)s AND state = 'running' AND lease_expires_at < now()
+    FOR NO KEY UPDATE
+), job AS (
+    UPDATE jobs SET state = next_state, crash_count = crash_count + 1, attempt = attempt - 1,
+        available_at = least(available_at, now()), lease_owner = NULL, lease_expires_at = NULL,
+        finished_at = CASE WHEN next_state <> 'retrying' THEN now() END,
+        failure_code = CASE WHEN next_state = 'failed' THEN 'worker_crashed' END,
+        failure_message = CASE WHEN next_state = 'failed' THEN %(error)s::text END,
+        failure_fingerprint = CASE WHEN next_state = 'failed' THEN 'worker_crashed' END
+    FROM silent WHERE jobs.id = silent.id
+    RETURNING jobs.id, lease, state, queue, workspace_id, document_id
 ), attempt AS (
     UPDATE job_attempts a SET ended_at = now(), outcome = 'crashed', error = 'the worker process went silent'
     FROM job WHERE a.job_id = job.id AND a.lease = job.lease

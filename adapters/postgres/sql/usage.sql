@@ -17,13 +17,16 @@ INSERT INTO token_reservations (id, workspace_id, job_id, tokens, expires_at)
 VALUES (%(id)s, %(workspace_id)s, %(job_id)s, %(tokens)s, now() + %(ttl)s)
 
 -- name: settle
--- Book what was spent, and give back as much of the reservation as had been set aside for it.
+-- Book what a batch cost, once, and give back as much of the reservation as had been set aside for it.
 WITH reservation AS (
-    UPDATE token_reservations SET tokens = greatest(0, tokens - %(reserved)s), expires_at = now() + %(ttl)s
-    WHERE job_id = %(job_id)s
+    UPDATE token_reservations SET settled_batches = %(batch)s, tokens = greatest(0, tokens - %(reserved)s),
+        expires_at = now() + %(ttl)s
+    WHERE job_id = %(job_id)s AND settled_batches < %(batch)s
+    RETURNING job_id
 )
 INSERT INTO workspace_daily_usage AS u (workspace_id, day, tokens)
-VALUES (%(workspace_id)s, (now() AT TIME ZONE 'utc')::date, %(spent)s)
+SELECT %(workspace_id)s, (now() AT TIME ZONE 'utc')::date, %(spent)s
+WHERE EXISTS (SELECT FROM reservation) OR NOT EXISTS (SELECT FROM token_reservations WHERE job_id = %(job_id)s)
 ON CONFLICT (workspace_id, day) DO UPDATE SET tokens = u.tokens + excluded.tokens
 
 -- name: count_document

@@ -1,0 +1,33 @@
+"""Workers that die at named places in the code, which a token in a folder turns on."""
+
+from functools import partial
+from pathlib import Path
+
+from domain.crash_points import CRASH_POINTS
+from tests.chaos.fault import fault, start_as_usual
+from tests.chaos.plan import THREADS
+from tests.chaos.processes import wait_until
+from tests.chaos.site import Site
+
+
+def start_with_tokens(site: Site) -> None:
+    tokens(site).mkdir()
+    site.environment["CRASH_TOKENS"] = str(tokens(site))
+    start_as_usual(site)
+
+
+def tokens(site: Site) -> Path:
+    return site.folder / "tokens"
+
+
+def crash_at(point: str, site: Site) -> None:
+    """Let workers die there; no job is met twice, for the tokens are gone before the first lease has run out."""
+    count = 2 if site.plan.quick else 3
+    with site.blow(cut_attempts=count * THREADS):
+        for number in range(count):
+            (tokens(site) / f"{point}.{number}").touch()
+        wait_until(lambda: not any(tokens(site).iterdir()), seconds=60, what=f"{count} crashes at {point}")
+
+
+for _point in CRASH_POINTS:
+    fault(f"crash point {_point}", start=start_with_tokens, share=0.6)(partial(crash_at, _point))

@@ -1,0 +1,32 @@
+"""The embeddings server refuses, breaks, hangs, or answers wrongly."""
+
+from functools import partial
+
+from tests.chaos.fault import fault
+from tests.chaos.processes import wait_until
+from tests.chaos.site import Site
+from tests.embeddings_server import Fault as Sickness
+
+REJECTED = "SELECT name FROM documents WHERE failure_code = 'embedding_rejected'"
+
+
+def be_sick(sickness: Sickness, times: int, site: Site) -> None:
+    """Give the next answers in this way."""
+    with site.blow():
+        site.server.misbehave(sickness, times=times)
+        wait_until(lambda: site.server.sick >= times, seconds=60, what=f"{times} x {sickness}")
+
+
+fault("embeddings: 429")(partial(be_sick, Sickness.RATE_LIMITED, 30))
+fault("embeddings: 500")(partial(be_sick, Sickness.BROKEN, 30))
+fault("embeddings: no answer")(partial(be_sick, Sickness.SILENT, 12))
+fault("embeddings: a vector is missing")(partial(be_sick, Sickness.ONE_MISSING, 30))
+fault("embeddings: cut off")(partial(be_sick, Sickness.CUT_SHORT, 30))
+
+
+@fault("embeddings: wrong dimensions")
+def wrong_dimensions(site: Site) -> None:
+    """A wrong setting, not a hiccup: those documents are failed at once, with the setting's name."""
+    be_sick(Sickness.WRONG_DIMENSIONS, 5, site)
+    wait_until(lambda: len(site.rows(REJECTED)) >= 5, seconds=20, what="5 rejected documents")
+    site.given_up = dict.fromkeys([row[0] for row in site.rows(REJECTED)][:5], "embedding_rejected")
