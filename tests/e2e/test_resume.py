@@ -124,3 +124,23 @@ def test_a_running_extraction_is_cancelled_within_seconds_and_its_parser_is_gone
         verdict = site.producer.retry_job(job_id)
         assert verdict.new_job_id
         site.producer.delete_document(document_id, site.rails.document(document_id)["workspace_id"])
+
+
+def test_a_shutdown_hands_a_running_job_back_at_once_and_burns_no_attempt(site: Site) -> None:
+    with running(site) as workers:
+        document_id = site.upload(a_book(2 * PAGES, lines=40)).document_id
+        site.wait_until(lambda: site.rails.count("document_pages") > 0, 30)
+
+        assert workers.terminate(seconds=15) == 0
+
+        job = site.rails.job(job_of(site, "extract_document"))
+        stored = site.rails.count("document_pages")
+    assert (job["state"], job["attempt"], job["crash_count"]) == ("retrying", 0, 0)
+    assert 0 < stored < 2 * PAGES
+
+    with running(site) as workers:
+        assert site.wait_for_documents(document_id, seconds=60) == ["ready"]
+        log = workers.log
+
+    assert f'"resumed_after": {stored}' in log
+    assert site.rails.attempts(job_of(site, "extract_document")) == ["interrupted", "succeeded"]
