@@ -1,4 +1,4 @@
-"""Hold on to what has been paid for while the database is away."""
+"""Hold on to what has been done or paid for while the database is away."""
 
 import time
 from collections.abc import Callable

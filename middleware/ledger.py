@@ -1,6 +1,5 @@
 """Claim a job before its actor runs, settle it after. The message in Redis is a hint; the ledger is the truth."""
 
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -12,16 +11,13 @@ from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware, SkipMessage
 
 from domain.crash_points import crash_point
-from domain.errors import FailureCode, JobCancelledError, LeaseLostError, TransientError
+from domain.errors import FailureCode, JobCancelledError, LeaseLostError
 from domain.jobs import parse_uuid
 from domain.ledger import Claim, Failure, Ledger, Outcome
+from domain.patience import patiently
 from middleware.attempt import Attempt, HeldLeases, begin_attempt, end_attempt, find_attempt
 
 log = structlog.get_logger(__name__)
-
-#: An ending that cannot be written is tried again for this long; after that the lease expires and the job runs again.
-SETTLE_PATIENCE_SECONDS = 60.0
-SETTLE_PAUSE_SECONDS = 1.0
 
 
 class JobLedger(Middleware):
@@ -129,15 +125,8 @@ class JobLedger(Middleware):
 
 def settle(attempt: Attempt, write: Callable[[], bool]) -> bool:
     """Write the attempt's end, patiently while the database is away and the lease may still be ours."""
-    deadline = time.monotonic() + SETTLE_PATIENCE_SECONDS
-    while True:
-        try:
-            attempt.lease.settled = write()
-            return attempt.lease.settled
-        except TransientError:
-            if time.monotonic() > deadline or attempt.lease.lost:
-                raise
-            time.sleep(SETTLE_PAUSE_SECONDS)
+    attempt.lease.settled = patiently(write, attempt.lease)
+    return attempt.lease.settled
 
 
 def fail_unclaimed(ledger: Ledger, message_id: str, failure: Failure) -> bool:
