@@ -14,7 +14,7 @@ def start_with_a_wrong_clock(site: Site) -> None:
     site.start_scheduler()
 
 
-@fault("a worker's clock jumps by hours", start=start_with_a_wrong_clock, share=0.5)
+@fault("a worker's clock jumps by hours", start=start_with_a_wrong_clock)
 def wrong_clock(site: Site) -> None:
     with site.blow():
         time.sleep(WRONG_FOR_SECONDS)

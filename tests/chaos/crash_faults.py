@@ -4,30 +4,36 @@ from functools import partial
 from pathlib import Path
 
 from domain.crash_points import CRASH_POINTS
-from tests.chaos.fault import fault, start_as_usual
+from tests.chaos.fault import fault
 from tests.chaos.plan import THREADS
 from tests.chaos.processes import wait_until
 from tests.chaos.site import Site
 
 
-def start_with_tokens(site: Site) -> None:
+def start_with_tokens(site: Site, threads: int = THREADS) -> None:
     tokens(site).mkdir()
     site.environment["CRASH_TOKENS"] = str(tokens(site))
-    start_as_usual(site)
+    site.start_workers(threads=threads)
+    site.start_scheduler()
 
 
 def tokens(site: Site) -> Path:
     return site.folder / "tokens"
 
 
-def crash_at(point: str, site: Site) -> None:
+def crash_at(point: str, site: Site, threads: int = THREADS) -> None:
     """Let workers die there; no job is met twice, for the tokens are gone before the first lease has run out."""
     count = 2 if site.plan.quick else 3
-    with site.blow(cut_attempts=count * THREADS):
+    with site.blow(cut_attempts=count * threads):
         for number in range(count):
             (tokens(site) / f"{point}.{number}").touch()
         wait_until(lambda: not any(tokens(site).iterdir()), seconds=60, what=f"{count} crashes at {point}")
 
 
 for _point in CRASH_POINTS:
-    fault(f"crash point {_point}", start=start_with_tokens, share=0.6)(partial(crash_at, _point))
+    fault(f"crash point {_point}", start=start_with_tokens)(partial(crash_at, _point))
+
+#: The worst place to die, in workers that run one job at a time: one batch for each killed process, and not one more.
+fault("one-thread workers die between answer and commit", start=partial(start_with_tokens, threads=1))(
+    partial(crash_at, "after_embedding_before_storing", threads=1)
+)

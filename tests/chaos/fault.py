@@ -22,8 +22,8 @@ def start_as_usual(site: Site) -> None:
 class Fault:
     """One row of the table.
 
-    `disturbed` are the states of jobs that the fault can hurt, `share` the part of the plan's documents that the run
-    needs, `mark` what every `mark_every`-th file makes a sabotaged parser do.
+    `disturbed` are the states of jobs that the fault can hurt, `mark` what every `mark_every`-th file makes a sabotaged
+    parser do.
     """
 
     name: str
@@ -32,7 +32,6 @@ class Fault:
     proxied: Proxied | None = None
     environment: dict[str, str] = field(default_factory=dict)
     disturbed: tuple[str, ...] = ("running",)
-    share: float = 1.0
     mark: Mark | None = None
     mark_every: int = 20
     refuses_uploads: bool = False

@@ -47,7 +47,7 @@ def kill_parsers(site: Site) -> None:
     assert killed, "no parser was running"
 
 
-@fault("kill -9 of the exporter", share=0.5)
+@fault("kill -9 of the exporter")
 def kill_exporter(site: Site) -> None:
     wait_until(lambda: site.master.find("adapters.exporter"), seconds=20, what="the first exporter")
     (exporter,) = site.master.find("adapters.exporter")
@@ -56,7 +56,7 @@ def kill_exporter(site: Site) -> None:
         wait_until(lambda: set(site.master.find("adapters.exporter")) - {exporter}, seconds=20, what="a new exporter")
 
 
-@fault("kill -9 of the scheduler", share=0.5)
+@fault("kill -9 of the scheduler")
 def kill_scheduler(site: Site) -> None:
     (scheduler,) = site.schedulers
     starts = len(scheduler.starts)
@@ -71,7 +71,7 @@ def start_two_schedulers(site: Site) -> None:
     site.start_scheduler()
 
 
-@fault("two schedulers", start=start_two_schedulers, share=0.5)
+@fault("two schedulers", start=start_two_schedulers)
 def two_schedulers(site: Site) -> None:
     with site.blow():
         wait_until(lambda: site.value("SELECT count(*) FROM schedule_ticks"), seconds=70, what="a tick")

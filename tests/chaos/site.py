@@ -105,8 +105,10 @@ class Site:
 
     # What happens
 
-    def start_workers(self, *modules: str, processes: int = PROCESSES, **environment: str) -> Program:
-        command = worker_command(modules or ("actors",), processes=processes, threads=THREADS)
+    def start_workers(
+        self, *modules: str, processes: int = PROCESSES, threads: int = THREADS, **environment: str
+    ) -> Program:
+        command = worker_command(modules or ("actors",), processes=processes, threads=threads)
         environment["METRICS_PORT"] = str(free_port())
         name = f"workers-{len(self.workers) + 1}"
         program = start_program(
