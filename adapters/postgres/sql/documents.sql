@@ -139,7 +139,7 @@ FROM jobs WHERE document_id = %(document_id)s ORDER BY created_at, id
 -- Return every run of some jobs, oldest first.
 SELECT a.job_id, j.actor, a.lease, a.started_at, a.ended_at,
        extract(epoch FROM a.ended_at - a.started_at)::float8 AS seconds, a.outcome, a.error
-FROM job_attempts a JOIN jobs j ON j.id = a.job_id
+FROM job_runs a JOIN jobs j ON j.id = a.job_id
 WHERE a.job_id = ANY(%(job_ids)s) ORDER BY a.started_at, a.lease
 
 -- name: opening
