@@ -213,10 +213,6 @@ class Sweeping(Protocol):
 class Pages(Protocol):
     """The pages of a document's target generation inside one transaction."""
 
-    def count(self, document: Document) -> int:
-        """Count the pages stored so far; the first missing one follows them."""
-        ...
-
     def add(self, document: Document, batch: PageBatch) -> None:
         """Store consecutive pages and the progress they mean."""
         ...

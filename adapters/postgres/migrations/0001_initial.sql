@@ -130,7 +130,8 @@ CREATE TABLE documents (
 
 -- The same bytes twice in a workspace are one document, unless the caller asked for a copy (see receive_document).
 CREATE INDEX documents_by_content ON documents (workspace_id, content_sha256) WHERE state <> 'deleted';
-CREATE INDEX documents_in_flight ON documents (updated_at) WHERE state IN ('uploaded', 'extracting', 'indexing');
+-- Deliberately not on updated_at: progress stays a heap-only update.
+CREATE INDEX documents_in_flight ON documents (created_at) WHERE state IN ('uploaded', 'extracting', 'indexing');
 CREATE INDEX documents_by_workspace ON documents (workspace_id, created_at DESC);
 
 CREATE TABLE document_pages (
@@ -139,6 +140,7 @@ CREATE TABLE document_pages (
     number integer NOT NULL CHECK (number > 0),
     text text NOT NULL,
     lost boolean NOT NULL DEFAULT false,  -- the page's content could not be read
+    characters integer NOT NULL,          -- that are not white space
     PRIMARY KEY (document_id, generation, number)
 );
 

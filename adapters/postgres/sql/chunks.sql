@@ -23,18 +23,11 @@ FROM chunks c LEFT JOIN chunk_embeddings e
   ON e.workspace_id = c.workspace_id AND e.model = %(model)s AND e.text_hash = c.text_hash
 WHERE c.document_id = %(document_id)s AND c.generation = %(generation)s
 
--- name: create_staging
--- A table of this connection alone: COPY cannot skip the vectors that another document has brought meanwhile.
-CREATE TEMPORARY TABLE IF NOT EXISTS staged_embeddings (text_hash bytea, embedding halfvec) ON COMMIT DELETE ROWS
-
--- name: copy_staging
--- Stream vectors in.
-COPY staged_embeddings (text_hash, embedding) FROM STDIN (FORMAT BINARY)
-
--- name: publish_staging
--- Keep the vectors that are new to the workspace; sorted, so that two documents cannot deadlock.
+-- name: embed
+-- Keep the vectors that are new to the workspace; they come sorted, so that two documents cannot deadlock.
 INSERT INTO chunk_embeddings (workspace_id, model, text_hash, embedding)
-SELECT %(workspace_id)s, %(model)s, text_hash, embedding FROM staged_embeddings ORDER BY text_hash
+SELECT %(workspace_id)s, %(model)s, text_hash, embedding
+FROM unnest(%(text_hashes)b::bytea[], %(embeddings)b::halfvec[]) AS new (text_hash, embedding)
 ON CONFLICT DO NOTHING
 
 -- name: delete_others

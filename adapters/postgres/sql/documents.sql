@@ -19,7 +19,8 @@ UPDATE documents d SET state = 'extracting', job_id = %(job_id)s, updated_at = n
 WHERE d.id = %(id)s AND d.workspace_id = %(workspace_id)s AND d.state IN ('uploaded', 'extracting', 'indexing')
   AND (d.job_id IS NULL OR d.job_id = %(job_id)s
        OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL))
-RETURNING id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id
+RETURNING id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id,
+          pages_done
 
 -- name: finish_extraction
 -- extracting -> indexing, handing the document to the next job.
@@ -91,7 +92,7 @@ SELECT d.id, d.workspace_id FROM documents d
 WHERE d.state IN ('uploaded', 'extracting', 'indexing') AND d.updated_at < now() - %(age)s::interval
   AND NOT EXISTS (SELECT FROM jobs j WHERE j.document_id = d.id
                   AND j.state IN ('pending', 'queued', 'running', 'retrying'))
-ORDER BY d.updated_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+ORDER BY d.created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
 -- name: adopt
 -- Give a stranded document to a new job; the state stays, extraction goes on where it stopped.
