@@ -30,7 +30,13 @@ from domain.chunking import Chunker
 from domain.dead_letters import Verdict, discard_job, retry_job
 from domain.errors import SettingsError
 from domain.extraction import ExtractionReport, extract_document
-from domain.housekeeping import cleanup_stale_reservations, prune_history, sweep_blobs, sweep_documents
+from domain.housekeeping import (
+    cleanup_stale_reservations,
+    index_vectors,
+    prune_history,
+    sweep_blobs,
+    sweep_documents,
+)
 from domain.indexing import IndexingReport, index_document
 from domain.intake import Receipt, delete_document, receive_document, reindex_document, replace_document
 from domain.jobs import EXTRACT_QUEUE
@@ -50,6 +56,7 @@ class WorkerRuntime:
     cleanup_stale_reservations: Callable[[], list[Reservation]]
     sweep_documents: Callable[[], Sequence[UUID]]
     sweep_blobs: Callable[[], int]
+    index_vectors: Callable[[], int]
     prune_history: Callable[[], Pruned]
     embedding_model: str
 
@@ -174,6 +181,7 @@ def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder) -> Worke
         cleanup_stale_reservations=partial(cleanup_stale_reservations, reservations=make_reservations(settings, pool)),
         sweep_documents=partial(sweep_documents, transactions=transactions),
         sweep_blobs=partial(sweep_blobs, transactions=transactions, blobs=make_blobs(settings)),
+        index_vectors=partial(index_vectors, transactions=transactions),
         prune_history=partial(prune_history, transactions=transactions, keep=make_retention(settings)),
         embedding_model=embedder.model,
     )

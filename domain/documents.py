@@ -37,8 +37,8 @@ IN_FLIGHT = frozenset({S.UPLOADED, S.EXTRACTING, S.INDEXING})
 class Document:
     """A document as its jobs see it.
 
-    `generation` is what readers see (0: nothing yet); `target_generation` is being built, with `pages_done` pages stored.
-    `job_id` is the only job that may move the document on.
+    `generation` is what readers see (0: nothing yet); `target_generation` is being built, and has `pages_done` pages so
+    far. `job_id` is the only job that may move the document on.
     """
 
     id: UUID

@@ -34,6 +34,8 @@ CONNECTION_OPTIONS: dict[str, Any] = {
     "options": (
         f"-c statement_timeout={STATEMENT_TIMEOUT_SECONDS}s -c lock_timeout={LOCK_TIMEOUT_SECONDS}s"
         f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s"
+        # Plans are cached while the tables are empty, when to read all of one looks cheap, and kept while they grow.
+        " -c enable_seqscan=off"
         # The server's side: without these a worker whose host vanished keeps its session locks for two hours.
         " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=15000"
     ),

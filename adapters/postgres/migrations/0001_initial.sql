@@ -49,8 +49,8 @@ CREATE INDEX jobs_waiting ON jobs (queue, workspace_id, priority, available_at) 
 -- When the relay has to wake up next, and the age of the oldest waiting job.
 CREATE INDEX jobs_due ON jobs (available_at) WHERE state IN ('pending', 'retrying');
 -- What is rung for or running: few at a time. Deliberately not on hinted_at or lease_expires_at: rings and heartbeats
--- stay heap-only updates.
-CREATE INDEX jobs_in_flight ON jobs (state, queue, workspace_id) WHERE state IN ('queued', 'running');
+-- stay heap-only updates. By id first, so that it serves those as well who look for one job.
+CREATE INDEX jobs_in_flight ON jobs (id, queue, workspace_id) WHERE state IN ('queued', 'running');
 -- A job whose worker died is a suspect. At most one of them runs in a worker process: if that dies too, its neighbours
 -- are new to the matter, and none of them is failed for what the suspect did.
 CREATE UNIQUE INDEX jobs_one_suspect ON jobs (lease_owner) WHERE state = 'running' AND crash_count > 0;
@@ -164,14 +164,18 @@ CREATE INDEX chunks_full_text ON chunks USING gin (search_vector);
 
 -- One vector per distinct text of a workspace and model: a text is paid for once, whatever documents repeat it.
 -- The column has no fixed dimension; each model gets an HNSW index on a cast (see adapters/postgres/vector_index.py).
+-- To enter it costs more than everything else about a chunk, so vectors enter it later, in batches (`index_vectors`);
+-- until then a search compares them one by one.
 CREATE TABLE chunk_embeddings (
     workspace_id uuid NOT NULL,
     model text NOT NULL,
     text_hash bytea NOT NULL,
     embedding halfvec NOT NULL,
+    is_indexed boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workspace_id, model, text_hash)
 );
+CREATE INDEX chunk_embeddings_waiting ON chunk_embeddings (workspace_id, model) WHERE NOT is_indexed;
 
 CREATE TABLE workspace_daily_usage (
     workspace_id uuid NOT NULL REFERENCES workspaces,

@@ -15,10 +15,12 @@ ORDER BY created_at DESC LIMIT 1
 
 -- name: start_extraction
 -- uploaded | extracting | indexing -> extracting, by the document's own job or when that one has ended.
+-- (IS NOT DISTINCT FROM keeps the planner from looking through the whole workspace while the tables are small.)
 UPDATE documents d SET state = 'extracting', job_id = %(job_id)s, updated_at = now()
-WHERE d.id = %(id)s AND d.workspace_id = %(workspace_id)s AND d.state IN ('uploaded', 'extracting', 'indexing')
+WHERE d.id = %(id)s AND d.workspace_id IS NOT DISTINCT FROM %(workspace_id)s
+  AND d.state IN ('uploaded', 'extracting', 'indexing')
   AND (d.job_id IS NULL OR d.job_id = %(job_id)s
-       OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL))
+       OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL OFFSET 0))
 RETURNING id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id,
           pages_done
 
@@ -30,9 +32,9 @@ WHERE id = %(id)s AND state = 'extracting' AND job_id = %(job_id)s
 -- name: start_indexing
 -- Confirm that this job may index the document; it keeps the state indexing.
 UPDATE documents d SET job_id = %(job_id)s, updated_at = now()
-WHERE d.id = %(id)s AND d.workspace_id = %(workspace_id)s AND d.state = 'indexing'
+WHERE d.id = %(id)s AND d.workspace_id IS NOT DISTINCT FROM %(workspace_id)s AND d.state = 'indexing'
   AND (d.job_id IS NULL OR d.job_id = %(job_id)s
-       OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL))
+       OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL OFFSET 0))
 RETURNING id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id
 
 -- name: record_pages

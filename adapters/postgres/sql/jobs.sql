@@ -25,7 +25,7 @@ ON CONFLICT DO NOTHING
 WITH wanted AS MATERIALIZED (
     SELECT j.id, j.crash_count > 0 AS is_suspect, w.owner, w.ttl
     FROM unnest(%(ids)s::uuid[], %(owners)s::uuid[], %(ttls)s::interval[]) AS w (id, owner, ttl) JOIN jobs j USING (id)
-    WHERE j.state = 'queued' FOR NO KEY UPDATE OF j SKIP LOCKED
+    WHERE j.id = ANY(%(ids)s) AND j.state = 'queued' FOR NO KEY UPDATE OF j SKIP LOCKED
 ), admitted AS MATERIALIZED (
     SELECT id, owner, ttl FROM wanted WHERE NOT is_suspect
     UNION ALL
@@ -57,7 +57,7 @@ FOR NO KEY UPDATE
 WITH job AS (
     UPDATE jobs SET state = 'succeeded', finished_at = now(), lease_expires_at = NULL
     FROM unnest(%(ids)s::uuid[], %(leases)s::bigint[]) AS mine (id, number)
-    WHERE jobs.id = mine.id AND lease = number AND state = 'running' AND cancel_requested_at IS NULL
+    WHERE jobs.id = ANY(%(ids)s) AND jobs.id = mine.id AND lease = number AND state = 'running' AND cancel_requested_at IS NULL
     RETURNING jobs.id, lease, lease_owner, claimed_at, workspace_id, document_id
 ), attempt AS (
     INSERT INTO job_attempts (job_id, lease, owner, started_at, outcome)
@@ -211,20 +211,20 @@ WITH RECURSIVE tenants AS (
 ), in_flight AS (
     SELECT workspace_id, count(*) AS jobs FROM jobs WHERE queue = %(queue)s AND state IN ('queued', 'running') GROUP BY 1
 ), due AS MATERIALIZED (
-    SELECT j.id, j.turn + coalesce(f.jobs, 0) AS turn
+    SELECT j.place, j.turn + coalesce(f.jobs, 0) AS turn
     FROM tenants t LEFT JOIN in_flight f USING (workspace_id) CROSS JOIN LATERAL (
-        SELECT id, priority, available_at, row_number() OVER (ORDER BY priority, available_at) AS turn FROM jobs
+        SELECT ctid AS place, priority, available_at, row_number() OVER (ORDER BY priority, available_at) AS turn FROM jobs
         WHERE queue = %(queue)s AND state IN ('pending', 'retrying') AND workspace_id = t.workspace_id
           AND available_at <= now()
         ORDER BY priority, available_at LIMIT %(limit)s
     ) j WHERE t.workspace_id IS NOT NULL
     ORDER BY j.priority, 2, j.available_at LIMIT %(limit)s
 ), picked AS MATERIALIZED (
-    SELECT j.id, due.turn FROM due JOIN jobs j USING (id)
-    WHERE j.state IN ('pending', 'retrying') FOR NO KEY UPDATE OF j SKIP LOCKED
+    SELECT id, ctid AS place FROM jobs WHERE ctid = ANY (ARRAY(SELECT place FROM due))  -- by place: any index would be read whole
+    FOR NO KEY UPDATE SKIP LOCKED
 )
-UPDATE jobs SET state = 'queued', hinted_at = now() FROM picked WHERE jobs.id = picked.id
-RETURNING jobs.id, jobs.actor, jobs.priority, picked.turn, jobs.available_at,
+UPDATE jobs SET state = 'queued', hinted_at = now() FROM picked JOIN due USING (place) WHERE jobs.id = picked.id
+RETURNING jobs.id, jobs.actor, jobs.priority, due.turn, jobs.available_at,
           extract(epoch FROM now() - jobs.available_at)::float8 AS lag_seconds
 
 -- name: ring_again
