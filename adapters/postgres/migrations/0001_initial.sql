@@ -74,7 +74,7 @@ CREATE TABLE job_attempts (
 );
 CREATE INDEX job_attempts_crashed ON job_attempts (owner) WHERE outcome = 'crashed';
 
-CREATE VIEW job_runs AS
+CREATE VIEW job_runs WITH (security_invoker = true) AS
 SELECT job_id, lease, started_at, ended_at, outcome, error, traceback FROM job_attempts
 UNION ALL
 SELECT id, lease, claimed_at, NULL, NULL, NULL, NULL FROM jobs WHERE state = 'running';
