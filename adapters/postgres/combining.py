@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from threading import Lock
+from time import sleep
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+#: While several threads write at a time, one that is about to write waits this long for others to join it.
+LINGER_SECONDS = 0.002
 
 
 class _Ticket(Generic[Item, Result]):
@@ -36,6 +41,7 @@ class Combined(Generic[Item, Result]):
         self._lock = Lock()
         self._waiting: list[_Ticket[Item, Result]] = []
         self._is_writing = False
+        self._is_busy = False
 
     def __call__(self, item: Item) -> Result:
         """Write the item, alone or with others, and return its result."""
@@ -52,8 +58,11 @@ class Combined(Generic[Item, Result]):
         return ticket.result
 
     def _write_batch(self) -> None:
+        if self._is_busy:
+            sleep(LINGER_SECONDS)
         with self._lock:
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+        self._is_busy = len(batch) > 1
         try:
             for ticket, result in zip(batch, self._write([ticket.item for ticket in batch]), strict=True):
                 ticket.result = result
