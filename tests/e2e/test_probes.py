@@ -136,7 +136,7 @@ def test_a_killed_exporter_comes_back(workers: Workers, probe: Probe) -> None:
 def test_a_reaped_lease_is_counted(site: Site, workers: Workers, probe: Probe) -> None:
     job_id = send(site, "noop", label=label(), delay=timedelta(hours=1))
     site.rails.connection.execute(
-        "UPDATE jobs SET state = 'running', lease = 1, lease_owner = gen_random_uuid(),"
+        "UPDATE jobs SET state = 'running', lease = 1, lease_owner = gen_random_uuid(), claimed_at = now(),"
         " lease_expires_at = now() - interval '1 s' WHERE id = %s",
         [job_id],
     )
