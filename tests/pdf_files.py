@@ -4,6 +4,7 @@ The stand-ins run in the child, which imports this module by its name.
 """
 
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from pathlib import Path
 import pymupdf
 
 from adapters.pdf import child
-from adapters.pdf.protocol import Finished, Message, Opened, Order, PageRead
+from adapters.pdf.protocol import HEADER, Finished, Message, Opened, Order, PageRead
 
 WORDS = "Water turns the wheel and the wheel turns the stone. "
 
@@ -185,7 +186,7 @@ def print_loudly(results: int, order: Order) -> None:
 
 
 def talk_nonsense(results: int, order: Order) -> None:
-    os.write(results, b'{"kind": "Opened", "page_count": "many"}\n')
+    os.write(results, HEADER.pack(b"O", 4) + b"many" + HEADER.pack(b"P", 4) + b"many")
     time.sleep(60)
 
 
@@ -194,15 +195,36 @@ def skip_a_page(results: int, order: Order) -> None:
     time.sleep(60)
 
 
-def never_end_a_line(results: int, order: Order) -> None:
-    while True:
-        os.write(results, b"x" * 65536)
+def announce_too_much(results: int, order: Order) -> None:
+    os.write(results, HEADER.pack(b"P", order.limits.message_bytes + 1))
+    time.sleep(60)
 
 
-def stop_mid_line(results: int, order: Order) -> None:
-    os.write(results, b'{"kind": "Ope')
+def stop_mid_message(results: int, order: Order) -> None:
+    os.write(results, HEADER.pack(b"P", 100) + b"half")
     time.sleep(60)
 
 
 def leave(results: int, order: Order) -> None:
     os._exit(3)
+
+
+def tell_pid(results: int, order: Order) -> None:
+    """Say who reads."""
+    _tell(results, order, str(os.getpid()))
+
+
+def tell_what_is_warm(results: int, order: Order) -> None:
+    """Say what the fork server did before it forked."""
+    warm = sys.modules.get("adapters.pdf.warm")
+    _tell(
+        results,
+        order,
+        f"sample {'read' if warm and warm.SAMPLE.page_count else 'missing'}, "
+        f"heap {'frozen' if gc.get_freeze_count() > 10_000 else 'not frozen'}",
+    )
+
+
+def _tell(results: int, order: Order, text: str) -> None:
+    child.serve(results, order, lambda _: iter([Opened(1), PageRead(1, text, False, False), Finished()]))
+    os._exit(0)

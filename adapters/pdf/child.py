@@ -5,6 +5,7 @@ alone, where the fork server has it preloaded.
 """
 
 import os
+import pickle
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -15,6 +16,21 @@ Parser = Callable[[Order], Iterator[Message]]
 
 #: Descriptors for interpreter, pipes and one file. `close_the_door` takes even these.
 OPEN_FILES = 64
+
+
+def wait_for_order(orders: int) -> Order | None:
+    """Wait until the parent says what to read; None when it hangs up instead, or is gone.
+
+    Ctrl-C and systemd signal the whole group: the worker drains and its document may finish, so they mean nothing here.
+    """
+    for ignored in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
+    with open(orders, "rb") as pipe:
+        try:
+            order: Order = pickle.load(pipe)  # noqa: S301 - the parent is trusted, the child is not
+        except EOFError:
+            return None
+    return order
 
 
 def main(results: int, order: Order) -> None:
@@ -42,10 +58,7 @@ def serve(results: int, order: Order, parser: Parser) -> None:
 
 
 def confine(limits: Limits) -> None:
-    """Give up memory, time, disk and signals of this process for good."""
-    for ignored in (signal.SIGINT, signal.SIGTERM):
-        # Ctrl-C and systemd signal the whole group: the worker drains and its document may finish.
-        signal.signal(ignored, signal.SIG_IGN)
+    """Give up memory, time and disk of this process for good."""
     lower(resource.RLIMIT_CORE, 0)
     lower(resource.RLIMIT_FSIZE, 0)
     lower(resource.RLIMIT_NOFILE, OPEN_FILES)

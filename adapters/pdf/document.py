@@ -56,7 +56,7 @@ def open_document(stream: BinaryIO, order: Order) -> pymupdf.Document | Refused:
     head = stream.read(MAGIC_WITHIN_BYTES)
     if MAGIC not in head:
         return Refused(Refusal.NOT_A_PDF if head else Refusal.EMPTY, 0)
-    _silence_mupdf()
+    silence_mupdf()
     try:
         document = pymupdf.open(order.file, filetype="pdf")
         close_the_door()
@@ -106,7 +106,7 @@ def _refuse_document(document: pymupdf.Document, limits: Limits) -> Refused | No
     return Refused(Refusal.TOO_MANY_PAGES, 0, count) if count > limits.pages else None
 
 
-def _silence_mupdf() -> None:
+def silence_mupdf() -> None:
     """Keep MuPDF's messages for us: it prints errors to stdout otherwise."""
     pymupdf.TOOLS.mupdf_display_errors(False)
     pymupdf.TOOLS.mupdf_display_warnings(False)

@@ -5,6 +5,7 @@ each, and code of ours before the limits stand), its bookkeeping is shared by al
 statuses, and `Connection.recv` waits for ever when a child stops in the middle of a message.
 """
 
+import fcntl
 import os
 import pickle
 import select
@@ -20,17 +21,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from adapters.pdf.protocol import Order
+from adapters.pdf.child import wait_for_order
+from adapters.pdf.protocol import HEADER, Order
 
 Target = Callable[[int, Order], None]
 
 #: What the fork server imports once, so that a child need not. Python 3.11 gives it no `sys.path`: where Headrace is
 #: neither installed nor the working directory, only PyMuPDF is found and each child compiles the rest (25 ms).
-PRELOAD = ["pymupdf", "adapters.pdf.document", "adapters.pdf.sandbox"]
+PRELOAD = ["pymupdf", "adapters.pdf.warm"]
 
 #: A killed child is gone at once; waiting longer means that the fork server died before it.
 BURIAL_SECONDS = 5.0
-_READ_BYTES = 1 << 16
+#: So much may the child be ahead of its parent: some ninety pages of text. Linux grants a user 64 MiB of such pipes.
+PIPE_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +41,16 @@ class Task:
     """What the fork server's new process unpickles and runs; multiprocessing names the method."""
 
     target: Target
-    order: Order
 
     def _bootstrap(self, parent_sentinel: int) -> int:  # noqa: ARG002 - multiprocessing's signature
-        descriptors = forkserver.get_inherited_fds() or []
-        self.target(descriptors[0], self.order)
+        results, orders = forkserver.get_inherited_fds() or []
+        order = wait_for_order(orders)
+        if order is not None:
+            self.target(results, order)
         return os.EX_OK
 
 
-def warm_up(folder: Path) -> None:
+def start_server(folder: Path) -> None:
     """Start the fork server ahead of the first child, which would wait a second for its imports.
 
     Its socket goes into `folder`, which is removed with this process; left to itself, multiprocessing makes a folder
@@ -59,29 +63,32 @@ def warm_up(folder: Path) -> None:
 
 
 class Child:
-    """One child process and the pipe it talks through. Leaving the context kills it."""
+    """One child process: it waits for its one order, then talks through its pipe. Leaving the context kills it."""
 
-    def __init__(self, target: Target, order: Order) -> None:
-        """Start the child. Raises OSError or EOFError when the fork server fails."""
+    def __init__(self, target: Target) -> None:
+        """Ask the fork server for a child and do not wait for it. Raises OSError or EOFError when nobody is there."""
         forkserver.set_forkserver_preload(PRELOAD)
         self._results, results = os.pipe()
+        orders, self._orders = os.pipe()
         self._status = -1
+        self._pid = 0
         self._exit_status: int | None = None
         self._heard = bytearray()
         try:
-            self.pid = self._start(results, Task(target, order))
+            _widen(self._results)
+            self._start([results, orders], Task(target))
         except BaseException:
-            self._close()
+            self.close()
             raise
         finally:
             os.close(results)
+            os.close(orders)
 
-    def _start(self, results: int, task: Task) -> int:
-        self._status, orders = forkserver.connect_to_new_process([results])
-        with os.fdopen(orders, "wb") as pipe:
+    def _start(self, descriptors: list[int], task: Task) -> None:
+        self._status, instructions = forkserver.connect_to_new_process(descriptors)
+        with os.fdopen(instructions, "wb") as pipe:
             pickle.dump({"sys_path": [entry or str(Path.cwd()) for entry in sys.path]}, pipe)
             pickle.dump(task, pipe)
-        return int(forkserver.read_signed(self._status))
 
     def __enter__(self) -> Self:
         return self
@@ -90,28 +97,44 @@ class Child:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
-        self._close()
+        self.close()
 
-    def read_line(self, *, timeout_seconds: float, max_bytes: int) -> bytes | None:
-        """Return the child's next line, or None when it takes longer.
+    def give(self, order: Order) -> None:
+        """Tell the child, once it is there, what to read. Raises OSError or EOFError when it or the server is gone."""
+        self._pid = self._pid or int(forkserver.read_signed(self._status))
+        if _readable(self._status, 0):
+            raise ChildProcessError("the child ended before its order, or the fork server did")
+        os.write(self._orders, pickle.dumps(order))
+        os.close(self._orders)
+        self._orders = -1
 
-        Raises EOFError when the child hung up, and ValueError when the line exceeds `max_bytes`.
+    def read_frame(self, *, timeout_seconds: float, max_bytes: int) -> tuple[bytes, bytes] | None:
+        """Return kind and payload of the child's next message, or None when it takes longer.
+
+        Raises EOFError when the child hung up, and ValueError when the message exceeds `max_bytes`.
         """
         deadline = time.monotonic() + timeout_seconds
-        searched = 0
-        while (end := self._heard.find(b"\n", searched)) < 0:
-            searched = len(self._heard)
-            if searched > max_bytes:
-                raise ValueError("the parser sent more than it may")
+        while (frame := self._cut_frame(max_bytes)) is None:
             if not _readable(self._results, deadline - time.monotonic()):
                 return None
             self._hear()
-        line = bytes(self._heard[:end])
-        del self._heard[: end + 1]
-        return line
+        return frame
+
+    def _cut_frame(self, max_bytes: int) -> tuple[bytes, bytes] | None:
+        if len(self._heard) < HEADER.size:
+            return None
+        kind, size = HEADER.unpack_from(self._heard)
+        if size > max_bytes:
+            raise ValueError("the parser sent more than it may")
+        end = HEADER.size + size
+        if len(self._heard) < end:
+            return None
+        payload = bytes(memoryview(self._heard)[HEADER.size : end])
+        del self._heard[:end]
+        return kind, payload
 
     def _hear(self) -> None:
-        piece = os.read(self._results, _READ_BYTES)
+        piece = os.read(self._results, PIPE_BYTES)
         if not piece:
             raise EOFError("the parser hung up")
         self._heard += piece
@@ -127,13 +150,22 @@ class Child:
         """End the child, whatever it does, and wait until it is gone."""
         if self._exit_status is None and not _readable(self._status, 0):
             with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self._pid, signal.SIGKILL)
         self.exit_status()
 
-    def _close(self) -> None:
-        for descriptor in (self._results, self._status):
+    def close(self) -> None:
+        """Hang up: a child without an order leaves at once."""
+        for descriptor in (self._orders, self._results, self._status):
             if descriptor >= 0:
                 os.close(descriptor)
+        self._orders = self._results = self._status = -1
+
+
+def _widen(pipe: int) -> None:
+    """Let the pipe hold more; where that is not possible, the child waits for its parent more often."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def _readable(descriptor: int, timeout_seconds: float) -> bool:

@@ -87,7 +87,7 @@ def test_a_document_that_computes_too_long_is_killed_on_time() -> None:
     [
         (pdf_files.talk_nonsense, "not one of ours"),
         (pdf_files.skip_a_page, "lost count"),
-        (pdf_files.never_end_a_line, "more than it may"),
+        (pdf_files.announce_too_much, "more than it may"),
         (pdf_files.leave, "exit status 3"),
     ],
 )
@@ -102,9 +102,9 @@ def test_nothing_a_child_says_is_taken_on_trust(target: Target, words: str) -> N
     assert time.monotonic() - began < 5
 
 
-def test_a_child_that_stops_in_the_middle_of_a_line_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_stops_in_the_middle_of_a_message_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapters.pdf.reader.GRACE_SECONDS", 0.2)
-    _, error = outcome(pdf_files.stop_mid_line, parser_wall_seconds=0.5)
+    _, error = outcome(pdf_files.stop_mid_message, parser_wall_seconds=0.5)
 
     assert isinstance(error, PermanentError)
     assert error.code == FailureCode.PARSE_TIMEOUT
