@@ -220,7 +220,7 @@ def tell_what_is_warm(results: int, order: Order) -> None:
     _tell(
         results,
         order,
-        f"sample {'read' if warm and warm.SAMPLE.page_count else 'missing'}, "
+        f"sample {'read' if warm and warm.SAMPLE else 'missing'}, "
         f"heap {'frozen' if gc.get_freeze_count() > 10_000 else 'not frozen'}",
     )
 
