@@ -28,7 +28,7 @@ Target = Callable[[int, Order], None]
 
 #: What the fork server imports once, so that a child need not. Python 3.11 gives it no `sys.path`: where Headrace is
 #: neither installed nor the working directory, only PyMuPDF is found and each child compiles the rest (25 ms).
-PRELOAD = ["pymupdf", "adapters.pdf.warm"]
+PRELOAD = ["adapters.pdf.warm"]
 
 #: A killed child is gone at once; waiting longer means that the fork server died before it.
 BURIAL_SECONDS = 5.0
