@@ -1,6 +1,5 @@
 """The composition root: the only place that builds adapters and binds use cases to them."""
 
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from uuid import UUID
 
 from adapters.blobs.store import ObstoreBlobStore
 from adapters.embeddings.provider import make_embedder
-from adapters.exporter.folder import open_folder
 from adapters.pdf.reader import SandboxedPageReader
 from adapters.postgres.dispatch import PostgresDispatch
 from adapters.postgres.errors import translated
@@ -151,7 +149,7 @@ def open_worker_runtime(settings: Settings, pool: LazyPool, queues: Collection[s
         check_schema(connection)  # before the pool, which waits half a minute for a database that it cannot use
     reader = make_reader(settings)
     try:
-        with reader.kept_warm(open_folder(os.getpid())) if EXTRACT_QUEUE in queues else nullcontext():
+        with reader.kept_warm() if EXTRACT_QUEUE in queues else nullcontext():
             yield bind_worker(settings, pool, make_embedder(settings), reader)
     finally:
         pool.close()

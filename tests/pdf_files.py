@@ -216,13 +216,10 @@ def tell_pid(results: int, order: Order) -> None:
 
 def tell_what_is_warm(results: int, order: Order) -> None:
     """Say what the fork server did before it forked."""
-    warm = sys.modules.get("adapters.pdf.warm")
-    _tell(
-        results,
-        order,
-        f"sample {'read' if warm and warm.SAMPLE else 'missing'}, "
-        f"heap {'frozen' if gc.get_freeze_count() > 10_000 else 'not frozen'}",
-    )
+    document = sys.modules.get("adapters.pdf.document")
+    prepared = document is not None and document.prepare_mupdf.cache_info().currsize
+    frozen = gc.get_freeze_count() > 10_000
+    _tell(results, order, f"MuPDF {'is' if prepared else 'not'} prepared, heap {'is' if frozen else 'not'} frozen")
 
 
 def _tell(results: int, order: Order, text: str) -> None:

@@ -19,12 +19,7 @@ OPEN_FILES = 64
 
 
 def wait_for_order(orders: int) -> Order | None:
-    """Wait until the parent says what to read; None when it hangs up instead, or is gone.
-
-    Ctrl-C and systemd signal the whole group: the worker drains and its document may finish, so they mean nothing here.
-    """
-    for ignored in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ignored, signal.SIG_IGN)
+    """Wait until the parent says what to read; None when it hangs up instead, or is gone."""
     with open(orders, "rb") as pipe:
         try:
             order: Order = pickle.load(pipe)  # noqa: S301 - the parent is trusted, the child is not

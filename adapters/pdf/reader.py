@@ -9,8 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from adapters.pdf import child, failures
+from adapters.pdf.fork_server import Target
 from adapters.pdf.protocol import Finished, Limits, Message, Opened, Order, PageRead, Refused, decode
-from adapters.pdf.sandbox import Child, Target, start_server
+from adapters.pdf.sandbox import Child
 from adapters.pdf.spare import Spare
 from domain.documents import Page, PageBatch
 from domain.errors import HeadraceError
@@ -62,9 +63,8 @@ class SandboxedPageReader:
         return parser_version()
 
     @contextmanager
-    def kept_warm(self, folder: Path) -> Iterator[None]:
-        """Have the fork server running, its socket in `folder`, and from now on one child ready for the next file."""
-        start_server(folder)
+    def kept_warm(self) -> Iterator[None]:
+        """Start the fork server and have, from now on, one child ready for the next file; waits for neither."""
         with self._spare.kept():
             yield
 

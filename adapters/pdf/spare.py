@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from adapters.pdf import failures
+from adapters.pdf.fork_server import Target
 from adapters.pdf.protocol import Order
-from adapters.pdf.sandbox import Child, Target
+from adapters.pdf.sandbox import Child
 
 #: How long to wait after each failed start. A killed fork server takes about 10 ms to give its memory back.
 START_PAUSES_SECONDS = (0.02, 0.1, 0.5)

@@ -1,7 +1,4 @@
-"""What the fork server does once, so that no child has to: import the parser and use it.
-
-Importing this module does it, for multiprocessing's fork server runs nothing else.
-"""
+"""What the fork server does once, so that no child has to: import the parser and use it."""
 
 # PyMuPDF ships a py.typed marker, but its methods carry no types.
 # mypy: allow-untyped-calls
@@ -26,6 +23,18 @@ endstream endobj
 trailer<</Root 1 0 R>>
 """
 
+#: While the sample stays open, FreeType stays initialised.
+_KEPT: list[Any] = []
+
+
+def warm_up() -> None:
+    """Load the parser and read a page with it, once a process."""
+    import_bare_package()
+    _KEPT.append(read_sample())
+    # What lives now lives for ever: a collector that looked at it would copy the memory that children share.
+    gc.collect()
+    gc.freeze()
+
 
 def import_bare_package() -> None:
     """Put PyMuPDF's package in place without running it: the bindings inside are half of its time and memory."""
@@ -36,10 +45,10 @@ def import_bare_package() -> None:
 
 
 def read_sample() -> Any:
-    """Read a page with a font of each sort; while the sample stays open, FreeType stays initialised."""
+    """Read a page with a font of each sort."""
     from pymupdf import mupdf  # noqa: PLC0415 - now, when its package is bare
 
-    from adapters.pdf import document, sandbox  # noqa: F401, PLC0415 - children find their task there
+    from adapters.pdf import document  # noqa: PLC0415
     from adapters.pdf.damage import DamageFinder  # noqa: PLC0415
 
     mupdf.reinit_singlethreaded()
@@ -48,11 +57,3 @@ def read_sample() -> Any:
     sample = mupdf.fz_open_document_with_stream("pdf", stream)
     document.read_page(sample, 1, DamageFinder(sample, io.BytesIO(SAMPLE_PDF)))
     return sample
-
-
-import_bare_package()
-SAMPLE = read_sample()
-
-# What lives now lives for ever: a collector that looked at it would copy the memory that children share.
-gc.collect()
-gc.freeze()

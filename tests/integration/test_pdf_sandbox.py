@@ -3,13 +3,12 @@
 import os
 import signal
 import time
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
+from adapters.pdf.fork_server import SERVER, Target
 from adapters.pdf.reader import SandboxedPageReader
-from adapters.pdf.sandbox import Target
 from domain.errors import FailureCode, HeadraceError, PermanentError, TransientError
 from tests import pdf_files
 
@@ -135,9 +134,10 @@ def test_a_slow_caller_costs_the_child_no_time() -> None:
         next(batches)
 
 
-def test_a_killed_fork_server_is_replaced(tmp_path: Path) -> None:
+def test_a_killed_fork_server_is_replaced() -> None:
     outcome(pdf_files.leave)
-    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+    assert SERVER.pid is not None
+    os.kill(SERVER.pid, signal.SIGKILL)
     numbers, error = outcome(pdf_files.crash)
 
     assert numbers == [1, 2]
@@ -157,5 +157,5 @@ def test_closing_kills_a_child_that_hangs() -> None:
 
 
 def hanging_children() -> list[int]:
-    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    server = SERVER.pid
     return [int(pid) for pid in Path(f"/proc/{server}/task/{server}/children").read_text().split()]

@@ -8,13 +8,12 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
+from adapters.pdf.fork_server import SERVER, Target
 from adapters.pdf.reader import SandboxedPageReader
-from adapters.pdf.sandbox import Target
 from domain.errors import PermanentError
 from tests import pdf_files
 
@@ -33,11 +32,11 @@ FILE = Path("any.pdf")
 
 
 @contextmanager
-def warm_reader(folder: Path, target: Target = pdf_files.tell_pid) -> Iterator[SandboxedPageReader]:
+def warm_reader(target: Target = pdf_files.tell_pid) -> Iterator[SandboxedPageReader]:
     """A reader whose spare child waits."""
     before = children()
     reader = SandboxedPageReader(**LIMITS, target=target)  # type: ignore[arg-type]
-    with reader.kept_warm(folder):
+    with reader.kept_warm():
         wait_until(lambda: len(children() - before) == 1)
         yield reader
     wait_until(lambda: children() <= before)
@@ -57,7 +56,7 @@ def children() -> set[int]:
 
 
 def server_pid() -> int | None:
-    return forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined,no-any-return]
+    return SERVER.pid
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -67,22 +66,22 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_the_child_that_waits_reads_the_next_file(tmp_path: Path) -> None:
-    with warm_reader(tmp_path) as reader:
+def test_the_child_that_waits_reads_the_next_file() -> None:
+    with warm_reader() as reader:
         (waiting,) = children()
 
         assert text_of(reader) == str(waiting)
 
 
-def test_no_child_reads_two_files(tmp_path: Path) -> None:
-    with warm_reader(tmp_path) as reader:
+def test_no_child_reads_two_files() -> None:
+    with warm_reader() as reader:
         pids = [text_of(reader) for _ in range(5)]
 
     assert len(set(pids)) == 5
 
 
-def test_another_child_waits_before_the_file_is_read(tmp_path: Path) -> None:
-    with warm_reader(tmp_path) as reader:
+def test_another_child_waits_before_the_file_is_read() -> None:
+    with warm_reader() as reader:
         batches = reader.read_pages(FILE)
         (page,) = next(batches).pages
         wait_until(lambda: children() - {int(page.text)})
@@ -92,8 +91,8 @@ def test_another_child_waits_before_the_file_is_read(tmp_path: Path) -> None:
         assert text_of(reader) == str(waiting)
 
 
-def test_a_child_that_was_killed_while_it_waited_is_not_used(tmp_path: Path) -> None:
-    with warm_reader(tmp_path) as reader:
+def test_a_child_that_was_killed_while_it_waited_is_not_used() -> None:
+    with warm_reader() as reader:
         (killed,) = children()
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda: not children())
@@ -102,8 +101,8 @@ def test_a_child_that_was_killed_while_it_waited_is_not_used(tmp_path: Path) -> 
     assert str(killed) not in pids
 
 
-def test_a_child_of_a_killed_fork_server_is_not_used_and_leaves(tmp_path: Path) -> None:
-    with warm_reader(tmp_path) as reader:
+def test_a_child_of_a_killed_fork_server_is_not_used_and_leaves() -> None:
+    with warm_reader() as reader:
         (orphan,) = children()
         killed = server_pid()
         assert killed is not None
@@ -114,8 +113,8 @@ def test_a_child_of_a_killed_fork_server_is_not_used_and_leaves(tmp_path: Path) 
         wait_until(lambda: not is_running(orphan))
 
 
-def test_a_signal_to_the_whole_group_does_not_end_it(tmp_path: Path) -> None:
-    with warm_reader(tmp_path) as reader:
+def test_a_signal_to_the_whole_group_does_not_end_it() -> None:
+    with warm_reader() as reader:
         (waiting,) = children()
         wait_until(lambda: ignores(waiting, signal.SIGTERM))
         os.kill(waiting, signal.SIGTERM)
@@ -124,34 +123,34 @@ def test_a_signal_to_the_whole_group_does_not_end_it(tmp_path: Path) -> None:
         assert text_of(reader) == str(waiting)
 
 
-def test_its_limits_hold(tmp_path: Path) -> None:
+def test_its_limits_hold() -> None:
     with (
-        warm_reader(tmp_path, pdf_files.devour) as reader,
+        warm_reader(pdf_files.devour) as reader,
         pytest.raises(PermanentError, match=r"ran out of memory on page 3 \(512 MiB are allowed\)"),
     ):
         text_of(reader)
 
 
-def test_nobody_waits_unless_asked(tmp_path: Path) -> None:
+def test_nobody_waits_unless_asked() -> None:
     before = children()
     text_of(SandboxedPageReader(**LIMITS, target=pdf_files.tell_pid))  # type: ignore[arg-type]
 
     wait_until(lambda: children() <= before)
 
 
-def test_the_fork_server_has_done_what_children_need(tmp_path: Path) -> None:
-    with warm_reader(tmp_path, pdf_files.tell_what_is_warm) as reader:
-        assert text_of(reader) == "sample read, heap frozen"
+def test_the_fork_server_has_done_what_children_need() -> None:
+    with warm_reader(pdf_files.tell_what_is_warm) as reader:
+        assert text_of(reader) == "MuPDF is prepared, heap is frozen"
 
 
-def test_nothing_is_left_of_a_worker_that_was_killed(tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_worker_that_was_killed() -> None:
     script = textwrap.dedent(f"""
         import sys
         sys.path.insert(0, {str(ROOT)!r})
         from pathlib import Path
         from adapters.pdf.reader import SandboxedPageReader
         from tests.integration.test_pdf_spare import children, server_pid, wait_until
-        with SandboxedPageReader(**{LIMITS!r}).kept_warm(Path({str(tmp_path)!r})):
+        with SandboxedPageReader(**{LIMITS!r}).kept_warm():
             wait_until(children)
             print(server_pid(), *children(), flush=True)
             sys.stdin.read()
