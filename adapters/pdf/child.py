@@ -9,8 +9,9 @@ import pickle
 import resource
 import signal
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
-from adapters.pdf.protocol import OUT_OF_MEMORY, Limits, Message, Order, encode
+from adapters.pdf.protocol import OUT_OF_MEMORY, Finished, Limits, Message, Order, Refused, encode
 
 Parser = Callable[[Order], Iterator[Message]]
 
@@ -28,17 +29,19 @@ def wait_for_order(orders: int) -> Order | None:
     return order
 
 
-def main(results: int, order: Order) -> None:
-    """Read the ordered pages and send them; leave by `os._exit`, so that no destructor of the parser runs."""
+def main(results: int, order: Order) -> NoReturn:
+    """Read the ordered pages, send them and leave."""
     confine(order.limits)
     from adapters.pdf.document import read_document  # noqa: PLC0415 - only the child pays for PyMuPDF
 
     serve(results, order, read_document)
-    os._exit(os.EX_OK)
 
 
-def serve(results: int, order: Order, parser: Parser) -> None:
-    """Send what the parser yields. Running out of memory becomes an exit status: a message might not fit any more."""
+def serve(results: int, order: Order, parser: Parser) -> NoReturn:
+    """Send what the parser yields, hang up, and leave by `os._exit`, so that no destructor of the parser runs.
+
+    Running out of memory becomes an exit status: a message might not fit any more.
+    """
     alarm = Alarm(order.limits)
     messages = parser(order)
     try:
@@ -46,10 +49,13 @@ def serve(results: int, order: Order, parser: Parser) -> None:
             while (message := alarm.guard(messages)) is not None:
                 pipe.write(encode(message))
                 pipe.flush()
+                if isinstance(message, (Finished, Refused)):
+                    break
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
     except BrokenPipeError:
-        os._exit(os.EX_OK)  # the parent is gone or no longer interested
+        pass  # the parent is gone or no longer interested
+    os._exit(os.EX_OK)
 
 
 def confine(limits: Limits) -> None:
