@@ -5,7 +5,6 @@ alone, where the fork server has it preloaded.
 """
 
 import os
-import pickle
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -21,12 +20,9 @@ OPEN_FILES = 64
 
 def wait_for_order(orders: int) -> Order | None:
     """Wait until the parent says what to read; None when it hangs up instead, or is gone."""
-    with open(orders, "rb") as pipe:
-        try:
-            order: Order = pickle.load(pipe)  # noqa: S301 - the parent is trusted, the child is not
-        except EOFError:
-            return None
-    return order
+    with open(orders, "rb", buffering=0) as pipe:
+        content = pipe.read()
+    return Order.decode(content) if content else None
 
 
 def main(results: int, order: Order) -> NoReturn:

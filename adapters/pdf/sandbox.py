@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import pickle
 import select
 import signal
 import time
@@ -57,7 +56,7 @@ class Child:
         self._pid = self._pid or self._read_number()
         if _readable(self._status, 0):
             raise ChildProcessError("the child ended before its order, or the fork server did")
-        os.write(self._orders, pickle.dumps(order))
+        os.write(self._orders, order.encode())
         os.close(self._orders)
         self._orders = -1
 

@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.pdf.protocol import HEADER, Finished, Message, Opened, PageRead, Refusal, Refused, decode, encode
+from adapters.pdf.protocol import (
+    HEADER,
+    Finished,
+    Limits,
+    Message,
+    Opened,
+    Order,
+    PageRead,
+    Refusal,
+    Refused,
+    decode,
+    encode,
+)
 
 COUNTS = st.integers(min_value=0, max_value=2**32 - 1)
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
@@ -19,6 +31,18 @@ def arrive(frame: bytes) -> Message:
     kind, size = HEADER.unpack_from(frame)
     assert len(frame) == HEADER.size + size
     return decode(kind, frame[HEADER.size :])
+
+
+@given(
+    st.builds(
+        Order,
+        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
+        COUNTS,
+        st.builds(Limits, COUNTS, COUNTS, st.floats(0, 1e6), st.floats(0, 1e6), COUNTS, COUNTS, COUNTS),
+    )
+)
+def test_an_order_arrives_as_it_was_given(order: Order) -> None:
+    assert Order.decode(order.encode()) == order
 
 
 @given(MESSAGES)
