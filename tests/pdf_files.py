@@ -6,6 +6,7 @@ The stand-ins run in the child, which imports this module by its name.
 import ctypes
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -63,6 +64,18 @@ def pages_first_pdf(path: Path, page_count: int = 6) -> Path:
     ]
     bodies += [_stream(_text_operators(f"Page {number}. {WORDS}")) for number in range(1, page_count + 1)]
     return _write(path, bodies, root=1)
+
+
+def joined_pdf(path: Path, page_count: int) -> Path:
+    """Write a PDF as joining one-page files makes it: each page has a font of its own."""
+    with pymupdf.open() as part, pymupdf.open() as joined:
+        page = part.new_page()
+        page.insert_font("own", fontbuffer=pymupdf.Font("helv").buffer)
+        page.insert_text((72, 72), WORDS, fontname="own")
+        for _ in range(page_count):
+            joined.insert_pdf(part)
+        joined.save(path, deflate=True)
+    return path
 
 
 def pageless_pdf(path: Path) -> Path:
@@ -218,6 +231,15 @@ def tell_what_is_warm(results: int, order: Order) -> None:
     prepared = document is not None and document.prepare_mupdf.cache_info().currsize
     frozen = gc.get_freeze_count() > 10_000
     _tell(results, order, f"MuPDF {'is' if prepared else 'not'} prepared, heap {'is' if frozen else 'not'} frozen")
+
+
+def tell_memory_used(results: int, order: Order) -> None:
+    """Read the file for real, and tell how many bytes more that took at its peak than there were before."""
+    from adapters.pdf.document import read_document
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert all(isinstance(message, (Opened, PageRead, Finished)) for message in read_document(order))
+    _tell(results, order, str((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024))
 
 
 def _tell(results: int, order: Order, text: str) -> None:

@@ -34,6 +34,9 @@ TEXT_FLAGS = (
 _BUFFER_BYTES = 1 << 13
 _UNTURNED = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
+#: MuPDF keeps every object and font that it has seen: 40 KB a page of a document joined from many.
+FORGET_PAGES = 128
+
 #: MuPDF turns a failed allocation into an ordinary page error, or into a mere warning and a page without its text.
 _OUT_OF_MEMORY = re.compile(r"alloc\w* \(?.*failed|bad_alloc|out of memory", re.IGNORECASE)
 
@@ -85,7 +88,19 @@ def read_pages(document: mupdf.FzDocument, order: Order, damage: DamageFinder) -
             yield Refused(Refusal.LONG_DOCUMENT, number, characters)
             return
         yield page
+        if number % FORGET_PAGES == 0:
+            forget(document, damage)
     yield Finished()
+
+
+def forget(document: mupdf.FzDocument, damage: DamageFinder) -> None:
+    """Let go of what MuPDF keeps of the pages so far; what later pages share is loaded again.
+
+    Of a repaired file it keeps the objects: some of them are in memory only.
+    """
+    mupdf.fz_empty_store()
+    if not damage.is_repaired:
+        mupdf.pdf_clear_xref(mupdf.pdf_document_from_fz_document(document))
 
 
 def read_page(document: mupdf.FzDocument, number: int, damage: DamageFinder) -> PageRead:
