@@ -69,6 +69,7 @@ class ForkServer:
         """Let the server go, and with it the children that have no order."""
         if self._requests is not None:
             self._requests.close()
+            self._requests = None
 
 
 def _start_command(descriptor: int) -> str:
@@ -125,13 +126,17 @@ class Server:
                 self._fork(name.decode(), *descriptors)
 
     def _fork(self, target: str, results: int, orders: int, status: int) -> None:
-        pid = os.fork()
-        if pid == 0:
-            self._be_child(target, results, orders, status)
+        try:
+            pid = os.fork()
+        except OSError:  # no memory or no process left: the worker hears the pipe close, and tries again
+            os.close(status)
+        else:
+            if pid == 0:
+                self._be_child(target, results, orders, status)
+            self._statuses[pid] = status
+            _tell(status, pid)
         os.close(results)
         os.close(orders)
-        self._statuses[pid] = status
-        _tell(status, pid)
 
     def _be_child(self, target: str, results: int, orders: int, status: int) -> NoReturn:
         """Keep nothing of the server, so that nobody takes this child for it; run the target."""

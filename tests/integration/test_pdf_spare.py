@@ -123,6 +123,18 @@ def test_a_signal_to_the_whole_group_does_not_end_it() -> None:
         assert text_of(reader) == str(waiting)
 
 
+def test_nor_the_fork_server() -> None:
+    with warm_reader() as reader:
+        server = server_pid()
+        assert server is not None
+        os.kill(server, signal.SIGTERM)
+        os.kill(server, signal.SIGINT)
+        texts = [text_of(reader), text_of(reader)]
+
+    assert all(texts)
+    assert server_pid() == server
+
+
 def test_its_limits_hold() -> None:
     with (
         warm_reader(pdf_files.devour) as reader,
