@@ -33,6 +33,7 @@ def runtime() -> WorkerRuntime:
 from actors.documents import extract_document, index_document  # noqa: E402 - actors need the broker
 from actors.housekeeping import (  # noqa: E402
     cleanup_stale_reservations,
+    index_vectors,
     prune_history,
     sweep_blobs,
     sweep_documents,
@@ -43,6 +44,7 @@ __all__ = [
     "cleanup_stale_reservations",
     "extract_document",
     "index_document",
+    "index_vectors",
     "prune_history",
     "sweep_blobs",
     "sweep_documents",

@@ -1,8 +1,7 @@
 """The composition root: the only place that builds adapters and binds use cases to them."""
 
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -10,9 +9,7 @@ from uuid import UUID
 
 from adapters.blobs.store import ObstoreBlobStore
 from adapters.embeddings.provider import make_embedder
-from adapters.exporter.folder import open_folder
 from adapters.pdf.reader import SandboxedPageReader
-from adapters.pdf.sandbox import warm_up
 from adapters.postgres.dispatch import PostgresDispatch
 from adapters.postgres.errors import translated
 from adapters.postgres.leases import PostgresLeases
@@ -30,7 +27,13 @@ from domain.chunking import Chunker
 from domain.dead_letters import Verdict, discard_job, retry_job
 from domain.errors import SettingsError
 from domain.extraction import ExtractionReport, extract_document
-from domain.housekeeping import cleanup_stale_reservations, prune_history, sweep_blobs, sweep_documents
+from domain.housekeeping import (
+    cleanup_stale_reservations,
+    index_vectors,
+    prune_history,
+    sweep_blobs,
+    sweep_documents,
+)
 from domain.indexing import IndexingReport, index_document
 from domain.intake import Receipt, delete_document, receive_document, reindex_document, replace_document
 from domain.jobs import EXTRACT_QUEUE
@@ -50,6 +53,7 @@ class WorkerRuntime:
     cleanup_stale_reservations: Callable[[], list[Reservation]]
     sweep_documents: Callable[[], Sequence[UUID]]
     sweep_blobs: Callable[[], int]
+    index_vectors: Callable[[], int]
     prune_history: Callable[[], Pruned]
     embedding_model: str
 
@@ -110,7 +114,7 @@ def make_retention(settings: Settings) -> Retention:
     )
 
 
-def make_reader(settings: Settings) -> PageReader:
+def make_reader(settings: Settings) -> SandboxedPageReader:
     """Build the sandboxed parser."""
     return SandboxedPageReader(
         parser_memory_bytes=settings.parser_memory_bytes,
@@ -150,20 +154,20 @@ def open_worker_runtime(settings: Settings, pool: LazyPool, queues: Collection[s
         )
     with translated(), closing(connect(settings.database_url.get_secret_value())) as connection:
         check_schema(connection)  # before the pool, which waits half a minute for a database that it cannot use
+    reader = make_reader(settings)
     try:
-        if EXTRACT_QUEUE in queues:
-            warm_up(open_folder(os.getpid()))
-        yield bind_worker(settings, pool, make_embedder(settings))
+        with reader.kept_warm() if EXTRACT_QUEUE in queues else nullcontext():
+            yield bind_worker(settings, pool, make_embedder(settings), reader)
     finally:
         pool.close()
 
 
-def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder) -> WorkerRuntime:
+def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder, reader: PageReader) -> WorkerRuntime:
     """Bind the workers' use cases to their ports."""
     transactions = make_transactions(settings, pool)
     return WorkerRuntime(
         extract_document=partial(
-            extract_document, transactions=transactions, blobs=make_blobs(settings), reader=make_reader(settings)
+            extract_document, transactions=transactions, blobs=make_blobs(settings), reader=reader
         ),
         index_document=partial(
             index_document,
@@ -174,6 +178,7 @@ def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder) -> Worke
         cleanup_stale_reservations=partial(cleanup_stale_reservations, reservations=make_reservations(settings, pool)),
         sweep_documents=partial(sweep_documents, transactions=transactions),
         sweep_blobs=partial(sweep_blobs, transactions=transactions, blobs=make_blobs(settings)),
+        index_vectors=partial(index_vectors, transactions=transactions),
         prune_history=partial(prune_history, transactions=transactions, keep=make_retention(settings)),
         embedding_model=embedder.model,
     )

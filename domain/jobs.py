@@ -90,6 +90,7 @@ JOBS: Mapping[str, JobSpec] = {
         JobSpec("cleanup_stale_reservations", MAINTENANCE_QUEUE, {}, timedelta(minutes=1)),
         JobSpec("sweep_documents", MAINTENANCE_QUEUE, {}, timedelta(minutes=5)),
         JobSpec("sweep_blobs", MAINTENANCE_QUEUE, {}, timedelta(minutes=10)),
+        JobSpec("index_vectors", MAINTENANCE_QUEUE, {}, timedelta(minutes=5)),
         JobSpec("prune_history", MAINTENANCE_QUEUE, {}, timedelta(minutes=10)),
     )
 }

@@ -1,13 +1,21 @@
 -- name: search
 -- Fuse nearest vectors and best full-text matches by reciprocal rank (Cormack et al., SIGIR 2009; k = 60).
-WITH nearest AS (
-    SELECT text_hash, row_number() OVER (ORDER BY distance, text_hash) AS place FROM (
-        SELECT e.text_hash, e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) AS distance
-        FROM chunk_embeddings e WHERE e.workspace_id = %(workspace_id)s AND e.model = {model}
-          AND EXISTS (SELECT FROM chunks c JOIN documents d ON d.id = c.document_id AND d.generation = c.generation
-                      WHERE c.workspace_id = e.workspace_id AND c.text_hash = e.text_hash AND d.state <> 'deleted'
-                      OFFSET 0)  -- a filter per candidate: as a join it would lure the planner away from the index
-        ORDER BY distance LIMIT %(depth)s) found
+WITH candidates AS (
+    (SELECT e.text_hash, e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) AS distance
+     FROM chunk_embeddings e WHERE e.workspace_id = %(workspace_id)s AND e.model = {model} AND e.is_indexed
+       AND EXISTS (SELECT FROM chunks c JOIN documents d ON d.id = c.document_id AND d.generation = c.generation
+                   WHERE c.workspace_id = e.workspace_id AND c.text_hash = e.text_hash AND d.state <> 'deleted'
+                   OFFSET 0)  -- a filter per candidate: as a join it would lure the planner away from the index
+     ORDER BY distance LIMIT %(depth)s)
+    UNION ALL
+    (SELECT e.text_hash, e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) AS distance
+     FROM chunk_embeddings e WHERE e.workspace_id = %(workspace_id)s AND e.model = {model} AND NOT e.is_indexed
+       AND EXISTS (SELECT FROM chunks c JOIN documents d ON d.id = c.document_id AND d.generation = c.generation
+                   WHERE c.workspace_id = e.workspace_id AND c.text_hash = e.text_hash AND d.state <> 'deleted')
+     ORDER BY distance LIMIT %(depth)s)
+), nearest AS (
+    SELECT text_hash, row_number() OVER (ORDER BY distance, text_hash) AS place FROM candidates
+    ORDER BY place LIMIT %(depth)s
 ), wanted AS (
     SELECT replace(plainto_tsquery('english', %(query)s)::text, ' & ', ' | ')::tsquery AS query
 ), matching AS (
