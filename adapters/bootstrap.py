@@ -24,9 +24,11 @@ from adapters.postgres.search import PostgresSearcher
 from adapters.postgres.transactions import PostgresTransactions
 from adapters.postgres.usage import PostgresReservations
 from adapters.postgres.vector_index import ensure_vector_index
+from adapters.postgres.webhooks import PostgresDeliveries, PostgresEndpoints, WebhookSearch
 from adapters.redis.hints import Hints
 from adapters.settings import Settings
 from adapters.sqlite.reservations import SqliteReservations
+from adapters.webhooks.http import HttpSender
 from domain.chunking import Chunker
 from domain.dead_letters import Verdict, discard_job, retry_job
 from domain.errors import SettingsError
@@ -40,6 +42,8 @@ from domain.ports import BlobStore, Embedder, PageReader, Reservations, Transact
 from domain.retention import Pruned, Retention
 from domain.search import Hit, search_chunks
 from domain.usage import Reservation
+from domain.webhook_delivery import DeliveryReport, deliver_webhook
+from domain.webhooks import NewEndpoint, TargetPolicy, create_endpoint, rotate_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class WorkerRuntime:
     sweep_documents: Callable[[], Sequence[UUID]]
     sweep_blobs: Callable[[], int]
     prune_history: Callable[[], Pruned]
+    deliver_webhook: Callable[..., DeliveryReport]
     embedding_model: str
 
 
@@ -67,6 +72,16 @@ class ProducerRuntime:
     discard_job: Callable[[UUID], Verdict]
     pool: LazyPool
     ledger: PostgresLedger
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """What callers may do about webhooks, over one pool: the whole one, or a workspace's."""
+
+    create_endpoint: Callable[..., tuple[NewEndpoint, str]]
+    rotate_secret: Callable[..., str | None]
+    endpoints: PostgresEndpoints
+    search: WebhookSearch
 
 
 def make_pool(settings: Settings) -> LazyPool:
@@ -176,6 +191,12 @@ def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder) -> Worke
         sweep_documents=partial(sweep_documents, transactions=transactions),
         sweep_blobs=partial(sweep_blobs, transactions=transactions, blobs=make_blobs(settings)),
         prune_history=partial(prune_history, transactions=transactions, keep=make_retention(settings)),
+        deliver_webhook=partial(
+            deliver_webhook,
+            deliveries=PostgresDeliveries(pool),
+            sender=HttpSender(make_target_policy(settings), timeout_seconds=settings.webhook_timeout_seconds),
+            disable_after=timedelta(days=settings.webhook_disable_after_days),
+        ),
         embedding_model=embedder.model,
     )
 
@@ -217,6 +238,27 @@ def make_api(settings: Settings) -> ApiRuntime:
     """Bind what the HTTP API does to its ports; nothing connects before it is used."""
     pool = make_pool(settings)
     return ApiRuntime(settings, pool, PostgresApiKeys(pool))
+
+
+def make_target_policy(settings: Settings) -> TargetPolicy:
+    """Read which addresses webhooks may be sent to."""
+    return TargetPolicy(allow_private=settings.webhooks_allow_private)
+
+
+def make_webhooks(settings: Settings, pool: LazyPool) -> Webhooks:
+    """Bind what callers do about webhooks to its ports."""
+    endpoints = PostgresEndpoints(pool)
+    return Webhooks(
+        create_endpoint=partial(
+            create_endpoint,
+            endpoints=endpoints,
+            policy=make_target_policy(settings),
+            limit=settings.webhook_endpoints_per_workspace,
+        ),
+        rotate_secret=partial(rotate_secret, endpoints=endpoints),
+        endpoints=endpoints,
+        search=WebhookSearch(pool),
+    )
 
 
 def make_search(settings: Settings, pool: LazyPool) -> Callable[..., Sequence[Hit]]:

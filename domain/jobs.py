@@ -89,7 +89,7 @@ JOBS: Mapping[str, JobSpec] = {
     for spec in (
         JobSpec("extract_document", EXTRACT_QUEUE, DOCUMENT_PARAMS, timedelta(minutes=30)),
         JobSpec("index_document", INDEX_QUEUE, DOCUMENT_PARAMS, timedelta(hours=2)),
-        JobSpec("deliver_webhook", WEBHOOK_QUEUE, WEBHOOK_PARAMS, timedelta(minutes=2)),
+        JobSpec("deliver_webhook", WEBHOOK_QUEUE, WEBHOOK_PARAMS, timedelta(minutes=5)),
         JobSpec("cleanup_stale_reservations", MAINTENANCE_QUEUE, {}, timedelta(minutes=1)),
         JobSpec("sweep_documents", MAINTENANCE_QUEUE, {}, timedelta(minutes=5)),
         JobSpec("sweep_blobs", MAINTENANCE_QUEUE, {}, timedelta(minutes=10)),

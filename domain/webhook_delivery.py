@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
@@ -132,17 +132,23 @@ class Sender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryReport:
-    """What one run did. `error`: what the job has to end with; `disabled`: why the endpoint was disabled by this run."""
+    """What one run did. `error`: what the job has to end with; `disabled`: why this run disabled the endpoint."""
 
     delivery_id: UUID
     result: Result
     endpoint_id: UUID | None = None
-    event: str | None = None
+    about: str | None = None
     attempt: int = 0
     status: int | None = None
     seconds: float = 0.0
     disabled: str | None = None
     error: HeadraceError | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What may be logged."""
+        known = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "error"}
+        return {name: value if isinstance(value, int | float) else str(value) for name, value in known.items() if value}
 
     def conclude(self) -> None:
         """Raise the error, if there is one, for the ledger to act on."""
@@ -195,9 +201,7 @@ def _fail(
     is_hopeless = answer.result in {Result.GONE, Result.FORBIDDEN}
     is_final = is_hopeless or delivery.attempts + 1 >= ATTEMPTS
     pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(delivery.failures, 10))
-    failing = patiently(
-        lambda: deliveries.fail(delivery, answer, lease, is_final=is_final, pause=pause), lease
-    )
+    failing = patiently(lambda: deliveries.fail(delivery, answer, lease, is_final=is_final, pause=pause), lease)
     disabled = _why_disabled(answer, failing, disable_after)
     if disabled:
         patiently(lambda: deliveries.disable(delivery, disabled, lease), lease)

@@ -55,13 +55,19 @@ LONGEST_DESCRIPTION = 200
 #: Where HTTPS is served; anything else would make us a port scanner for whoever may add an endpoint.
 PUBLIC_PORTS = frozenset({443, 8443})
 
-#: What `ipaddress` calls global and is not the Internet: transition mechanisms that lead to any IPv4 address, IETF
-#: protocol assignments, and Azure's metadata and DNS server.
+BROADCAST = ipaddress.ip_address("255.255.255.255")
+
+#: Only here are IPv6 addresses of the Internet (RFC 4291).
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+
+#: What `ipaddress` may call global and is not the Internet: mechanisms that lead to any IPv4 address, protocol
+#: assignments, documentation, and Azure's metadata and name server.
 NOT_PUBLIC = tuple(
-    ipaddress.ip_network(network)
-    for network in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/23", "fec0::/10", "192.0.0.0/24",
-                    "192.88.99.0/24", "168.63.129.16/32")
-)  # fmt: skip
+    map(
+        ipaddress.ip_network,
+        ("2001::/23", "2002::/16", "3fff::/20", "192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +94,15 @@ class TargetPolicy:
     def allows(self, address: Address) -> bool:
         """Tell whether a connection to this address may be made."""
         address = getattr(address, "ipv4_mapped", None) or address
-        if address.is_multicast or address.is_unspecified or address == ipaddress.ip_address("255.255.255.255"):
+        if address.is_multicast or address.is_unspecified or address == BROADCAST:
             return False
-        return self.allow_private or (address.is_global and not any(address in network for network in NOT_PUBLIC))
+        return self.allow_private or _is_public(address)
+
+
+def _is_public(address: Address) -> bool:
+    if address.version == 6 and address not in GLOBAL_UNICAST:
+        return False
+    return address.is_global and not any(address in network for network in NOT_PUBLIC)
 
 
 def parse_address(host: str) -> Address | None:

@@ -39,13 +39,14 @@ class PostgresEndpoints:
             "url": endpoint.url,
             "events": [str(event) for event in endpoint.events],
             "description": endpoint.description,
-            "secret": secret,
         }
         with self._pool.connection() as connection, connection.transaction():
-            row = connection.execute(_WEBHOOKS["lock_endpoints"], {"workspace_id": endpoint.workspace_id}).fetchone()
+            connection.execute(_WEBHOOKS["lock_endpoints"], params)
+            row = connection.execute(_WEBHOOKS["count_endpoints"], params).fetchone()
             if row is None or row[0] >= limit:
                 return False
             connection.execute(_WEBHOOKS["add_endpoint"], params)
+            connection.execute(_WEBHOOKS["add_secret"], {"id": endpoint.id, "secret": secret})
             return True
 
     def rotate(self, endpoint_id: UUID, workspace_id: UUID, secret: bytes, *, grace: timedelta, keep: int) -> bool:
@@ -90,19 +91,16 @@ class PostgresDeliveries:
 
     def succeed(self, delivery: Delivery, answer: Answer, lease: Lease) -> None:
         """See the port."""
-        params = {"id": delivery.id, "attempts": delivery.attempts, "status": answer.status}
         with self._held(lease) as connection:
-            connection.execute(_WEBHOOKS["succeed_delivery"], params)
+            connection.execute(_WEBHOOKS["succeed_delivery"], _attempt(delivery, answer))
             succeed_in(connection, lease)
         lease.settled = True
 
     def fail(self, delivery: Delivery, answer: Answer, lease: Lease, *, is_final: bool, pause: timedelta) -> timedelta:
         """See the port."""
-        attempt = {"id": delivery.id, "attempts": delivery.attempts, "status": answer.status, "error": answer.error}
+        params = _attempt(delivery, answer) | {"error": answer.error, "is_final": is_final, "pause": pause}
         with self._held(lease) as connection:
-            row = connection.execute(
-                _WEBHOOKS["fail_delivery"], attempt | {"is_final": is_final, "pause": pause}
-            ).fetchone()
+            row = connection.execute(_WEBHOOKS["fail_delivery"], params).fetchone()
         return row[0] if row else timedelta()
 
     def discard(self, delivery: Delivery, reason: str, lease: Lease) -> None:
@@ -123,6 +121,12 @@ class PostgresDeliveries:
         with self._pool.connection() as connection, connection.transaction():
             hold(connection, lease)
             yield connection
+
+
+def _attempt(delivery: Delivery, answer: Answer) -> Row:
+    """Name an attempt by the number of those before it: written twice, it counts once."""
+    ids = {"id": delivery.id, "endpoint_id": delivery.endpoint_id}
+    return ids | {"attempts": delivery.attempts, "status": answer.status}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@
 | no connection, no valid certificate, no HTTP | unreachable |
 | an address that may not be told | forbidden; no connection is made |
 
-A name is resolved here and the connection goes to the very addresses that were looked at, so that a second answer of a
-hostile name server is never asked for. The certificate is still checked against the name. Proxies of the environment are
-ignored: they would resolve names themselves.
+A name is resolved here and the connection goes to the very addresses that were looked at, so that a hostile name server
+is never asked a second time. The certificate is still checked against the name. Proxies of the environment are ignored:
+they would resolve names themselves.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ def look_up(host: str, port: int) -> Sequence[str]:
 
 
 class HttpSender:
-    """See domain.webhook_delivery.Sender. Safe to share between threads and, before its first use, with forked processes."""
+    """See domain.webhook_delivery.Sender. Threads may share it, and so may forked processes before its first use."""
 
     def __init__(
         self,
@@ -87,8 +87,8 @@ class HttpSender:
 
         try:
             self._policy.check_url(url)
-            async with asyncio.timeout(self._timeout):
-                return await self._post(url, headers, body)
+            async with asyncio.timeout(self._timeout) as deadline:
+                return await self._post(url, headers, body, deadline)
         except (ForbiddenTargetError, InvalidWebhookError):
             return Result.FORBIDDEN, None, "Its address is not one that webhooks may be sent to.", None
         except (TimeoutError, TimeoutException):
@@ -97,11 +97,12 @@ class HttpSender:
             return Result.UNREACHABLE, None, f"It cannot be reached: {_words(error)}", None
 
     async def _post(
-        self, url: str, headers: Mapping[str, str], body: bytes
+        self, url: str, headers: Mapping[str, str], body: bytes, deadline: asyncio.Timeout
     ) -> tuple[Result, int | None, str | None, timedelta | None]:
-        head = {"user-agent": USER_AGENT, "accept": "*/*", "connection": "close"} | dict(headers)
+        head = [("user-agent", USER_AGENT), ("accept", "*/*"), ("connection", "close"), *headers.items()]
         async with self._open_pool() as pool, pool.stream("POST", url, headers=head, content=body) as response:
             status = response.status
+            deadline.reschedule(asyncio.get_running_loop().time() + 2 * BODY_SECONDS)
             await _read_a_little(response)
         if 200 <= status < 300:
             return Result.DELIVERED, status, None, None

@@ -24,12 +24,13 @@ CREATE INDEX webhook_endpoints_by_workspace ON webhook_endpoints (workspace_id);
 
 -- Signing needs the secret itself, so no hash will do. It has a table of its own, which no list ever reads.
 CREATE TABLE webhook_secrets (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     endpoint_id uuid NOT NULL REFERENCES webhook_endpoints ON DELETE CASCADE,
     secret bytea NOT NULL CHECK (length(secret) BETWEEN 24 AND 64),
     created_at timestamptz NOT NULL DEFAULT now(),
-    expires_at timestamptz,                     -- NULL: the current one
-    PRIMARY KEY (endpoint_id, secret)
+    expires_at timestamptz                      -- NULL: the current one
 );
+CREATE INDEX webhook_secrets_by_endpoint ON webhook_secrets (endpoint_id);
 
 CREATE TABLE webhook_deliveries (
     id uuid PRIMARY KEY,
@@ -55,6 +56,13 @@ CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (endpoint_id) WHER
 CREATE INDEX webhook_deliveries_by_job ON webhook_deliveries (job_id);
 CREATE INDEX webhook_deliveries_delivered ON webhook_deliveries (finished_at) WHERE state = 'delivered';
 CREATE INDEX webhook_deliveries_undelivered ON webhook_deliveries (finished_at) WHERE state IN ('failed', 'discarded');
+
+-- The API manages endpoints and cannot read a secret, not even its own workspace's.
+SELECT keep_workspaces_apart('webhook_endpoints', 'SELECT, INSERT, UPDATE, DELETE');
+SELECT keep_workspaces_apart('webhook_deliveries', 'SELECT, UPDATE');
+SELECT keep_workspaces_apart('webhook_secrets',
+    'SELECT (id, endpoint_id, created_at, expires_at), INSERT, UPDATE (expires_at), DELETE',
+    'EXISTS (SELECT FROM webhook_endpoints e WHERE e.id = endpoint_id AND e.workspace_id = current_workspace())');
 
 -- Put the job of a delivery into the ledger and ring; return its id. The message is what `deliver_webhook.send` writes.
 CREATE FUNCTION enqueue_webhook(delivery uuid, workspace uuid) RETURNS uuid
@@ -109,17 +117,24 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- A task is a job, except that indexing is the second half of its document's task, which extraction began.
 CREATE FUNCTION announce_job() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    status text := CASE NEW.state WHEN 'succeeded' THEN 'completed' ELSE 'failed' END;
+    task uuid := NEW.id;
 BEGIN
-    IF EXISTS (SELECT FROM webhook_endpoints WHERE workspace_id = NEW.workspace_id) THEN
-        PERFORM announce(
-            NEW.workspace_id, CASE NEW.state WHEN 'succeeded' THEN 'task.completed' ELSE 'task.failed' END,
-            jsonb_strip_nulls(jsonb_build_object(
-                'task_id', NEW.id, 'workspace_id', NEW.workspace_id, 'document_id', NEW.document_id, 'job', NEW.actor,
-                'status', CASE NEW.state WHEN 'succeeded' THEN 'completed' ELSE 'failed' END,
-                'failure_code', NEW.failure_code)));
+    IF NOT EXISTS (SELECT FROM webhook_endpoints WHERE workspace_id = NEW.workspace_id) THEN
+        RETURN NULL;
     END IF;
+    IF NEW.actor = 'index_document' THEN
+        SELECT id INTO task FROM jobs
+        WHERE document_id = NEW.document_id AND actor = 'extract_document' AND created_at <= NEW.created_at
+        ORDER BY created_at DESC LIMIT 1;
+    END IF;
+    PERFORM announce(NEW.workspace_id, 'task.' || status, jsonb_strip_nulls(jsonb_build_object(
+        'task_id', coalesce(task, NEW.id), 'workspace_id', NEW.workspace_id, 'document_id', NEW.document_id,
+        'actor', NEW.actor, 'status', status, 'failure_code', NEW.failure_code)));
     RETURN NULL;
 END $$;
 
@@ -138,10 +153,11 @@ CREATE TRIGGER announce AFTER UPDATE OF state ON documents FOR EACH ROW
 WHEN (NEW.state IN ('ready', 'failed') AND OLD.state <> NEW.state)
 EXECUTE FUNCTION announce_document();
 
--- What the system workspace does for itself, and telling itself, is no news.
+-- What the system workspace does for itself, and telling itself, is no news; nor is the first half of a document's task.
 CREATE TRIGGER announce AFTER UPDATE OF state ON jobs FOR EACH ROW
 WHEN (NEW.state IN ('succeeded', 'failed') AND OLD.state <> NEW.state AND NEW.queue <> 'webhooks'
-      AND NEW.workspace_id <> '00000000-0000-0000-0000-000000000000')
+      AND NEW.workspace_id <> '00000000-0000-0000-0000-000000000000'
+      AND (NEW.actor <> 'extract_document' OR NEW.state = 'failed'))
 EXECUTE FUNCTION announce_job();
 
 CREATE TRIGGER close_webhook_delivery AFTER UPDATE OF state ON jobs FOR EACH ROW

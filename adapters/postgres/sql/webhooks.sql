@@ -1,32 +1,31 @@
 -- name: lock_endpoints
--- Let those who add endpoints to a workspace wait for each other until the transaction ends, and count what there is.
-SELECT (SELECT count(*) FROM webhook_endpoints e WHERE e.workspace_id = w.id) AS endpoints
-FROM workspaces w WHERE w.id = %(workspace_id)s FOR NO KEY UPDATE
+-- Let those who add endpoints to a workspace wait for each other until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended('webhook endpoints of ' || %(workspace_id)s::text, 0))
+
+-- name: count_endpoints
+-- Count the endpoints of a workspace.
+SELECT count(*) FROM webhook_endpoints WHERE workspace_id = %(workspace_id)s
 
 -- name: add_endpoint
--- Add an endpoint with its first secret.
-WITH endpoint AS (
-    INSERT INTO webhook_endpoints (id, workspace_id, url, events, description)
-    VALUES (%(id)s, %(workspace_id)s, %(url)s, %(events)s, %(description)s)
-    RETURNING id
-)
-INSERT INTO webhook_secrets (endpoint_id, secret) SELECT id, %(secret)s FROM endpoint
+-- Add an endpoint, which has no secret yet.
+INSERT INTO webhook_endpoints (id, workspace_id, url, events, description)
+VALUES (%(id)s, %(workspace_id)s, %(url)s, %(events)s, %(description)s)
 
 -- name: hold_endpoint
 -- Hold an endpoint of the workspace until the transaction ends.
 SELECT id FROM webhook_endpoints WHERE id = %(id)s AND workspace_id = %(workspace_id)s FOR NO KEY UPDATE
 
 -- name: expire_secrets
--- Let the secrets of an endpoint end with the grace; the oldest and those whose time is over go at once.
+-- Let the newest secrets of an endpoint end with the grace, and remove the others.
 WITH ranked AS (
-    SELECT secret, row_number() OVER (ORDER BY created_at DESC, secret) AS place
+    SELECT id, row_number() OVER (ORDER BY created_at DESC, id) AS place
     FROM webhook_secrets WHERE endpoint_id = %(id)s AND (expires_at IS NULL OR expires_at > now())
 ), gone AS (
     DELETE FROM webhook_secrets
-    WHERE endpoint_id = %(id)s AND secret NOT IN (SELECT secret FROM ranked WHERE place < %(keep)s)
+    WHERE endpoint_id = %(id)s AND id NOT IN (SELECT id FROM ranked WHERE place < %(keep)s)
 )
 UPDATE webhook_secrets SET expires_at = least(expires_at, now() + %(grace)s)
-WHERE endpoint_id = %(id)s AND secret IN (SELECT secret FROM ranked WHERE place < %(keep)s)
+WHERE id IN (SELECT id FROM ranked WHERE place < %(keep)s)
 
 -- name: add_secret
 -- Sign with this secret from now on.
@@ -107,10 +106,12 @@ WHERE d.id = %(id)s AND d.workspace_id = %(workspace_id)s AND d.job_id = %(job_i
 
 -- name: succeed_delivery
 -- Note that a delivery arrived and that its endpoint is well.
-WITH delivery AS (
-    UPDATE webhook_deliveries SET state = 'delivered', attempts = attempts + 1, status = %(status)s, error = NULL,
+WITH held AS (  -- the endpoint first, as whoever deletes one does
+    SELECT id FROM webhook_endpoints WHERE id = %(endpoint_id)s FOR NO KEY UPDATE
+), delivery AS (
+    UPDATE webhook_deliveries d SET state = 'delivered', attempts = attempts + 1, status = %(status)s, error = NULL,
         attempted_at = now(), finished_at = now()
-    WHERE id = %(id)s AND attempts = %(attempts)s
+    FROM held WHERE d.endpoint_id = held.id AND d.id = %(id)s AND d.attempts = %(attempts)s
     RETURNING endpoint_id
 )
 UPDATE webhook_endpoints e SET delivered_at = now(), failures = 0, failing_since = NULL, paused_until = NULL
@@ -118,19 +119,20 @@ FROM delivery WHERE e.id = delivery.endpoint_id
 
 -- name: fail_delivery
 -- Note a failed attempt, once, and leave the endpoint alone for a while; return how long it has been failing.
-WITH delivery AS (
-    UPDATE webhook_deliveries SET state = CASE WHEN %(is_final)s THEN 'failed' ELSE 'pending' END,
+WITH held AS (  -- the endpoint first, as whoever deletes one does
+    SELECT id FROM webhook_endpoints WHERE id = %(endpoint_id)s FOR NO KEY UPDATE
+), delivery AS (
+    UPDATE webhook_deliveries d SET state = CASE WHEN %(is_final)s THEN 'failed' ELSE 'pending' END,
         finished_at = CASE WHEN %(is_final)s THEN now() END, attempts = attempts + 1, status = %(status)s,
         error = %(error)s, attempted_at = now()
-    WHERE id = %(id)s AND attempts = %(attempts)s
+    FROM held WHERE d.endpoint_id = held.id AND d.id = %(id)s AND d.attempts = %(attempts)s
     RETURNING endpoint_id
 ), endpoint AS (
     UPDATE webhook_endpoints e SET failures = failures + 1, failing_since = coalesce(failing_since, now()),
         paused_until = now() + %(pause)s
     FROM delivery WHERE e.id = delivery.endpoint_id
 )
-SELECT coalesce(now() - e.failing_since, interval '0') AS failing
-FROM webhook_deliveries d JOIN webhook_endpoints e ON e.id = d.endpoint_id WHERE d.id = %(id)s
+SELECT coalesce(now() - failing_since, interval '0') AS failing FROM webhook_endpoints WHERE id = %(endpoint_id)s
 
 -- name: discard_delivery
 -- Give a delivery up without an attempt.
