@@ -29,6 +29,7 @@ class FailureCode(StrEnum):
     BLOB_UNAVAILABLE = "blob_unavailable"
     DOCUMENT_MISSING = "document_missing"
     WEBHOOK_FAILED = "webhook_failed"
+    WEBHOOK_MISSING = "webhook_missing"
     WORKER_CRASHED = "worker_crashed"
     EXPIRED = "expired"
     UNKNOWN_JOB = "unknown_job"
