@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from adapters.bootstrap import Webhooks, make_retention, make_webhooks
-from adapters.postgres.pool import Connection, LazyPool
+from adapters.postgres.tenancy import WorkspacePool
 from adapters.postgres.webhooks import DeliveryFilter, PostgresDeliveries
 from adapters.settings import Settings
 from adapters.webhooks.http import HttpSender
@@ -39,22 +38,6 @@ from tests.builders import (
 from tests.webhook_receiver import Manner, Receiver, Seen
 
 DISABLE_AFTER = timedelta(days=5)
-
-
-class WorkspacePool(LazyPool):
-    """A pool behind the wall of migrations/0002_api.sql, as the API uses it for one workspace."""
-
-    def __init__(self, pool: LazyPool, workspace_id: UUID) -> None:
-        self._whole, self._workspace_id = pool, workspace_id
-
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        with self._whole.connection() as connection, connection.transaction():
-            connection.execute(
-                "SELECT set_config('role', 'headrace_api', true), set_config('headrace.workspace_id', %s, true)",
-                [str(self._workspace_id)],
-            )
-            yield connection
 
 
 @pytest.fixture

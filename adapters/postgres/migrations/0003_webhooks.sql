@@ -117,7 +117,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- A task is a job, except that indexing is the second half of its document's task, which extraction began.
+-- A task is what the view `tasks` shows: a job, except that indexing is the second half of its document's task, which
+-- extraction began.
 CREATE FUNCTION announce_job() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -125,6 +126,11 @@ DECLARE
     task uuid := NEW.id;
 BEGIN
     IF NOT EXISTS (SELECT FROM webhook_endpoints WHERE workspace_id = NEW.workspace_id) THEN
+        RETURN NULL;
+    END IF;
+    IF NEW.actor = 'extract_document' AND NEW.state = 'succeeded' AND EXISTS (
+        SELECT FROM jobs WHERE document_id = NEW.document_id AND actor = 'index_document' AND created_at >= NEW.created_at
+    ) THEN
         RETURN NULL;
     END IF;
     IF NEW.actor = 'index_document' THEN
@@ -153,11 +159,10 @@ CREATE TRIGGER announce AFTER UPDATE OF state ON documents FOR EACH ROW
 WHEN (NEW.state IN ('ready', 'failed') AND OLD.state <> NEW.state)
 EXECUTE FUNCTION announce_document();
 
--- What the system workspace does for itself, and telling itself, is no news; nor is the first half of a document's task.
+-- What the system workspace does for itself, and telling itself, is no news.
 CREATE TRIGGER announce AFTER UPDATE OF state ON jobs FOR EACH ROW
 WHEN (NEW.state IN ('succeeded', 'failed') AND OLD.state <> NEW.state AND NEW.queue <> 'webhooks'
-      AND NEW.workspace_id <> '00000000-0000-0000-0000-000000000000'
-      AND (NEW.actor <> 'extract_document' OR NEW.state = 'failed'))
+      AND NEW.workspace_id <> '00000000-0000-0000-0000-000000000000')
 EXECUTE FUNCTION announce_job();
 
 CREATE TRIGGER close_webhook_delivery AFTER UPDATE OF state ON jobs FOR EACH ROW
