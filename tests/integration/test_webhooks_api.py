@@ -10,7 +10,15 @@ import pytest
 
 from domain.api_keys import Scope
 from tests.api import Api, an_api
-from tests.builders import WORKSPACE, Rails, a_succeeded_job, a_workspace
+from tests.builders import (
+    WORKSPACE,
+    Rails,
+    a_failed_document,
+    a_failed_job,
+    a_ready_document,
+    a_succeeded_job,
+    a_workspace,
+)
 
 URL = "https://example.com/hook"
 
@@ -147,6 +155,30 @@ def test_another_workspace_finds_nothing_behind_any_route(api: Api, rails: Rails
 
 
 TABLES = ("endpoints", "secrets", "deliveries")
+
+
+def test_a_webhook_is_no_task_of_its_workspace(api: Api, rails: Rails, endpoint: str) -> None:
+    job_id = a_succeeded_job(rails, workspace_id=WORKSPACE)
+    (webhook,) = rails.column("SELECT job_id FROM webhook_deliveries")
+
+    assert [task["id"] for task in api.get("/tasks").json()["items"]] == [str(job_id)]
+    assert api.get(f"/tasks/{webhook}").status_code == 404
+
+
+def test_a_task_is_told_under_the_id_and_with_the_status_that_the_api_shows(
+    api: Api, rails: Rails, endpoint: str
+) -> None:
+    a_ready_document(rails)
+    a_failed_document(rails, content=b"%PDF-1.7 mud", blob_key="w/mud")
+    a_failed_job(rails, workspace_id=WORKSPACE)
+
+    shown = {task["id"]: task["status"] for task in api.get("/tasks").json()["items"]}
+    told = rails.connection.execute(
+        "SELECT data ->> 'task_id', data ->> 'status' FROM webhook_deliveries WHERE event LIKE 'task.%%'"
+    ).fetchall()
+
+    assert dict(told) == shown
+    assert len(told) == 3
 
 
 def test_the_scope_is_asked_for(api: Api, rails: Rails) -> None:
