@@ -26,7 +26,7 @@ _ENDPOINT = models.Endpoint.model_fields
 _DELIVERY = models.Delivery.model_fields.keys() - {"message_id"}
 
 
-@router.post("/endpoints", status_code=201, response_model=models.Secret, responses=problems())
+@router.post("/endpoints", status_code=201, response_model=models.Secret, responses=problems(400, 413))
 def create_webhook_endpoint(wanted: models.NewEndpoint, here: Here, response: Response) -> models.Secret:
     """Add an endpoint. The answer has the secret that signs its messages, which is not shown again."""
     try:

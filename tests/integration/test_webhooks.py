@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -668,6 +669,48 @@ def test_a_workspace_has_a_bounded_number_of_endpoints(rails: Rails) -> None:
     with pytest.raises(InvalidWebhookError, match="has 2 endpoints"):
         listen(few, "http://127.0.0.1:1/")
     listen(few, "http://127.0.0.1:1/", workspace_id=a_workspace(rails))
+
+
+def test_endpoints_that_are_added_at_once_keep_to_the_bound(rails: Rails) -> None:
+    few = make_webhooks(settings(webhook_endpoints_per_workspace=3), rails.pool)
+
+    def add(_: int) -> bool:
+        try:
+            listen(few, "http://127.0.0.1:1/")
+        except InvalidWebhookError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as threads:
+        added = list(threads.map(add, range(12)))
+
+    assert (sum(added), rails.count("webhook_endpoints")) == (3, 3)
+
+
+def test_an_endpoint_is_deleted_while_its_deliveries_are_under_way(rails: Rails, webhooks: Webhooks) -> None:
+    """Whoever settles a delivery takes the endpoint first, as whoever deletes one does: nobody waits in a circle."""
+    for _ in range(10):
+        endpoint_id, _ = listen(webhooks, "http://127.0.0.1:1/")
+        for _ in range(4):
+            a_succeeded_job(rails, workspace_id=WORKSPACE)
+        leases = [
+            must_claim(rails, job_id).lease
+            for job_id in rails.column("SELECT id FROM jobs WHERE queue = 'webhooks' AND state = 'pending'")
+        ]
+        with ThreadPoolExecutor(3) as threads:
+            reports = [threads.submit(attempt, rails, lease) for lease in leases[:3]]
+            threads.submit(webhooks.endpoints.delete, endpoint_id, WORKSPACE).result()
+            results = [_result(report) for report in reports]
+
+        assert set(results) <= {Result.UNREACHABLE, Result.OBSOLETE, "parked"}
+        assert rails.count("webhook_deliveries") == 0
+
+
+def _result(report: "Future[DeliveryReport]") -> str:
+    try:
+        return report.result().result
+    except ParkedError:
+        return "parked"
 
 
 # Replay
