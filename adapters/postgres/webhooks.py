@@ -9,7 +9,7 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from adapters.postgres.ledger import succeed_in
+from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.pool import Connection, LazyPool
 from adapters.postgres.sql import load_queries
 from adapters.postgres.transactions import hold
@@ -93,7 +93,7 @@ class PostgresDeliveries:
         """See the port."""
         with self._held(lease) as connection:
             connection.execute(_WEBHOOKS["succeed_delivery"], _attempt(delivery, answer))
-            succeed_in(connection, lease)
+            PostgresJobs(connection, lease).finish()
         lease.settled = True
 
     def fail(self, delivery: Delivery, answer: Answer, lease: Lease, *, is_final: bool, pause: timedelta) -> timedelta:
@@ -107,7 +107,7 @@ class PostgresDeliveries:
         """See the port."""
         with self._held(lease) as connection:
             connection.execute(_WEBHOOKS["discard_delivery"], {"id": delivery.id, "reason": reason})
-            succeed_in(connection, lease)
+            PostgresJobs(connection, lease).finish()
         lease.settled = True
 
     def disable(self, delivery: Delivery, reason: str, lease: Lease) -> None:

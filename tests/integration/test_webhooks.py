@@ -193,10 +193,13 @@ def test_a_change_that_is_rolled_back_is_never_told(rails: Rails, webhooks: Webh
     listen(webhooks, "http://127.0.0.1:1/")
     claim = a_running_job(rails, workspace_id=WORKSPACE)
 
-    with rails.connection.transaction(force_rollback=True):
-        rails.connection.execute("UPDATE jobs SET state = 'succeeded', finished_at = now(), lease_owner = NULL"
-                                 " WHERE id = %s", [claim.lease.job_id])  # fmt: skip
-        assert rails.count("webhook_deliveries") == 1
+    def finish_in_vain() -> None:
+        with rails.transaction(claim.lease) as unit:
+            unit.jobs.finish()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finish_in_vain()
 
     assert (rails.count("webhook_deliveries"), rails.column("SELECT id FROM jobs")) == (0, [claim.lease.job_id])
 
@@ -508,11 +511,11 @@ def test_pauses_grow_with_every_failure_up_to_five_minutes(
             "UPDATE webhook_endpoints SET failures = %s, failing_since = CASE WHEN %s > 0 THEN now() END,"
             " paused_until = NULL", [failures, failures],
         )  # fmt: skip
-        attempt(rails, must_claim(rails, job_id).lease)
+        claim = must_claim(rails, job_id)
+        attempt(rails, claim.lease)
         pauses.append(rails.column("SELECT round(extract(epoch FROM paused_until - now())) FROM webhook_endpoints")[0])
-        rails.connection.execute(
-            "UPDATE jobs SET state = 'pending', lease_owner = NULL, lease_expires_at = NULL WHERE id = %s", [job_id]
-        )
+        failure = describe(ValueError("a bug"))
+        rails.ledger.retry(claim.lease, claim.message, failure, delay=timedelta(), outcome=Outcome.RETRYING)
 
     assert pauses == [2, 4, 64, 300]
 

@@ -98,7 +98,8 @@ SELECT d.id, d.workspace_id, d.event_id, d.event, d.data, d.created_at, d.attemp
        e.disabled_at IS NOT NULL AS disabled, e.failures,
        greatest(e.paused_until - now(), interval '0') AS paused,
        (SELECT count(*) FROM jobs j JOIN webhook_deliveries o ON o.job_id = j.id
-        WHERE j.state = 'running' AND j.queue = 'webhooks' AND j.id < d.job_id AND o.endpoint_id = e.id) AS ahead,
+        WHERE j.state = 'running' AND j.queue = 'webhooks' AND j.workspace_id = d.workspace_id
+          AND j.id < d.job_id AND o.endpoint_id = e.id) AS ahead,
        (SELECT count(*) FROM (SELECT FROM webhook_deliveries o
                               WHERE o.endpoint_id = e.id AND o.state = 'pending' LIMIT 2400) waits) AS waiting
 FROM webhook_deliveries d JOIN webhook_endpoints e ON e.id = d.endpoint_id
