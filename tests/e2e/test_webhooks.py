@@ -13,6 +13,7 @@ from tests.builders import WORKSPACE, Rails, a_pdf, a_succeeded_job
 from tests.conftest import _new_database, short_folder
 from tests.e2e.conftest import IMPATIENT, Site, a_site
 from tests.e2e.test_cli import run
+from tests.e2e.test_probes import Probe
 from tests.integration.conftest import EMPTY
 from tests.webhook_receiver import Receiver
 from tests.workers import running_workers
@@ -60,18 +61,18 @@ def messages(receiver: Receiver, secret: str) -> list[dict[str, Any]]:
     return [Webhook(secret).verify(request.body, dict(request.headers)) for request in receiver.requests]
 
 
-def test_a_document_s_end_reaches_the_receiver(site: Site, receiver: Receiver) -> None:
+def test_a_document_s_end_reaches_the_receiver(site: Site, receiver: Receiver, free_port: int) -> None:
     secret = webhooks(site, "create", receiver.url)["secret"]
     receiver.then(503, {"retry-after": "5"})
 
-    with running_workers(site.environment, processes=1) as workers:
+    with running_workers(site.environment | {"METRICS_PORT": str(free_port)}, processes=1) as workers:
         good = site.upload(a_pdf("The river turns the mill.")).document_id
         site.wait_for_documents(good)
         bad = site.upload(a_pdf("")).document_id
         site.wait_for_documents(bad)
         workers.wait_until(lambda: len(receiver.requests) == 5)
         site.wait_for_jobs()
-        log = workers.log
+        log, metrics = workers.log, Probe(free_port).get("/metrics")[1]
 
     told = messages(receiver, secret)
     data = {message["type"]: message["data"] for message in told}
@@ -86,6 +87,9 @@ def test_a_document_s_end_reaches_the_receiver(site: Site, receiver: Receiver) -
     assert data["document.failed"]["failure_code"] == "pdf_no_text"
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == 4
     assert site.rails.column("SELECT state FROM webhook_deliveries") == ["delivered"] * 4
+    assert 'headrace_webhooks_total{result="delivered"} 4.0' in metrics
+    assert 'headrace_webhooks_total{result="rejected"} 1.0' in metrics
+    assert "headrace_webhook_duration_seconds_count 5.0" in metrics
     assert secret not in log
     assert '"event": "webhook_attempted"' in log
 

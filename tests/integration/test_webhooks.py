@@ -19,7 +19,7 @@ from adapters.settings import Settings
 from adapters.webhooks.http import HttpSender
 from domain.errors import InvalidWebhookError, ParkedError, PermanentError, TransientError
 from domain.housekeeping import prune_history
-from domain.jobs import Lease
+from domain.jobs import SYSTEM_WORKSPACE, Lease
 from domain.ledger import Outcome
 from domain.webhook_delivery import ATTEMPTS, IN_FLIGHT, RETRY_AFTER, DeliveryReport, Result, deliver_webhook
 from domain.webhooks import DeliveryState, TargetPolicy
@@ -160,7 +160,7 @@ def test_a_job_of_a_workspace_is_told_when_it_has_ended_by_itself(
 def test_jobs_of_the_system_are_no_news(rails: Rails, webhooks: Webhooks) -> None:
     listen(webhooks, "http://127.0.0.1:1/")
 
-    a_succeeded_job(rails)
+    a_succeeded_job(rails, workspace_id=SYSTEM_WORKSPACE)
 
     assert deliveries(rails) == []
 
