@@ -42,8 +42,10 @@ IN_FLIGHT_WHEN_FAILING = 1
 #: An endpoint that fails is left alone for this long, doubled with every failure, by all of its deliveries.
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=5)
 
-#: Those who wait come back spread over this long per waiting delivery, at most two minutes.
-SPREAD_SECONDS, LONGEST_SPREAD_SECONDS = 0.05, 120.0
+#: Every success calls the next of those who wait. Should nobody be called, they come by themselves: after half a second
+#: per waiting delivery, or, for an endpoint that fails, after a quarter of the time for which it has been failing.
+SECONDS_PER_WAITING = 0.5
+LONGEST_WAIT = timedelta(hours=4)
 
 
 class Result(StrEnum):
@@ -63,8 +65,8 @@ class Result(StrEnum):
 class Delivery:
     """One event for one endpoint, as an attempt finds it. `secrets`: the newest first, never shown.
 
-    `paused`: how long the endpoint is to be left alone; `ahead`: running attempts for it that come before this one;
-    `waiting`: deliveries that wait for it, counted no further than it matters.
+    `failing`: for how long the endpoint has been; `paused`: how long it is to be left alone; `ahead`: running attempts for
+    it that come before this one; `waiting`: deliveries that wait for it, counted no further than it matters.
     """
 
     id: UUID
@@ -79,6 +81,7 @@ class Delivery:
     secrets: Sequence[bytes] = field(repr=False)
     disabled: bool
     failures: int
+    failing: timedelta
     paused: timedelta
     ahead: int
     waiting: int
@@ -106,7 +109,7 @@ class Deliveries(Protocol):
         ...
 
     def succeed(self, delivery: Delivery, answer: Answer, lease: Lease) -> None:
-        """Note that it was delivered and that the endpoint is well, and end the job."""
+        """Note that it was delivered and that the endpoint is well, call the next that waits, and end the job."""
         ...
 
     def fail(self, delivery: Delivery, answer: Answer, lease: Lease, *, is_final: bool, pause: timedelta) -> timedelta:
@@ -190,8 +193,9 @@ def _wait_for_turn(delivery: Delivery) -> None:
     room = IN_FLIGHT_WHEN_FAILING if delivery.failures else IN_FLIGHT
     if not delivery.paused and delivery.ahead < room:
         return
-    spread = min(LONGEST_SPREAD_SECONDS, delivery.waiting * SPREAD_SECONDS)
-    wait = max(delivery.paused, timedelta(seconds=1)) + timedelta(seconds=random.uniform(0, spread))  # noqa: S311
+    crowd = timedelta(seconds=delivery.waiting * SECONDS_PER_WAITING)
+    patience = min(LONGEST_WAIT, delivery.failing / 4 if delivery.failures else crowd)
+    wait = max(timedelta(seconds=1), delivery.paused, patience) * random.uniform(1, 1.25)  # noqa: S311
     raise ParkedError(FailureCode.WEBHOOK_FAILED, "other deliveries to this endpoint come first", retry_after=wait)
 
 

@@ -21,6 +21,9 @@ _WEBHOOKS = load_queries("webhooks")
 
 Row = dict[str, Any]
 
+#: Waiting deliveries that each success calls: one takes its place, one more lets a recovered endpoint catch up.
+CALLED = 2
+
 #: Deliveries that one call of `replay` takes on.
 REPLAY_LIMIT = 1000
 
@@ -93,6 +96,7 @@ class PostgresDeliveries:
         """See the port."""
         with self._held(lease) as connection:
             connection.execute(_WEBHOOKS["succeed_delivery"], _attempt(delivery, answer))
+            connection.execute(_WEBHOOKS["call_next"], {"endpoint_id": delivery.endpoint_id, "limit": CALLED})
             PostgresJobs(connection, lease).finish()
         lease.settled = True
 

@@ -116,6 +116,22 @@ def test_a_worker_killed_between_answer_and_commit_tells_again_under_the_same_id
     ]
 
 
+def test_a_receiver_that_was_down_gets_everything_once_it_is_back(site: Site, receiver: Receiver) -> None:
+    secret = webhooks(site, "create", receiver.url)["secret"]
+    receiver.then(503, times=3)
+
+    with running_workers(site.environment, processes=2):
+        told = [a_succeeded_job(site.rails, workspace_id=WORKSPACE) for _ in range(40)]
+        site.wait_for_jobs(seconds=40)
+
+    good = {message["data"]["task_id"] for message in messages(receiver, secret)}
+    assert good == {str(job_id) for job_id in told}
+    assert len(receiver.requests) == 43
+    assert site.rails.column("SELECT DISTINCT state FROM webhook_deliveries") == ["delivered"]
+    parked = site.rails.column("SELECT count(*) FROM job_attempts WHERE outcome = 'parked' GROUP BY job_id")
+    assert max(parked, default=0) < 10
+
+
 def test_the_command_line_manages_endpoints(site: Site, rails: Rails) -> None:
     created = webhooks(site, "create", "https://example.com/hook", "-e", "task.failed", "--description", "the shop")
     webhooks(site, "create", "https://example.com/other")

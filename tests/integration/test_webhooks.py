@@ -20,7 +20,7 @@ from adapters.webhooks.http import HttpSender
 from domain.errors import InvalidWebhookError, ParkedError, PermanentError, TransientError
 from domain.housekeeping import prune_history
 from domain.jobs import SYSTEM_WORKSPACE, Lease
-from domain.ledger import Outcome
+from domain.ledger import Claim, Outcome
 from domain.webhook_delivery import ATTEMPTS, IN_FLIGHT, RETRY_AFTER, DeliveryReport, Result, deliver_webhook
 from domain.webhooks import DeliveryState, TargetPolicy
 from middleware.failures import describe
@@ -518,6 +518,62 @@ def test_pauses_grow_with_every_failure_up_to_five_minutes(
         rails.ledger.retry(claim.lease, claim.message, failure, delay=timedelta(), outcome=Outcome.RETRYING)
 
     assert pauses == [2, 4, 64, 300]
+
+
+def test_the_longer_an_endpoint_fails_the_longer_its_deliveries_wait(rails: Rails, webhooks: Webhooks) -> None:
+    listen(webhooks, "http://127.0.0.1:1/")
+    a_succeeded_job(rails, workspace_id=WORKSPACE)
+    (job_id,) = rails.column("SELECT id FROM jobs WHERE queue = 'webhooks'")
+    waits = []
+    for hours in (0, 1, 8, 100):
+        rails.connection.execute(
+            "UPDATE webhook_endpoints SET failures = 9, failing_since = now() - make_interval(hours => %s),"
+            " paused_until = now() + interval '1 minute'", [hours],
+        )  # fmt: skip
+        claim = must_claim(rails, job_id)
+        with pytest.raises(ParkedError) as parked:
+            attempt(rails, claim.lease)
+        waits.append(parked.value.retry_after)
+        park(rails, claim, parked.value)
+
+    for wait, least in zip(waits, (timedelta(seconds=59), *(timedelta(hours=x) for x in (0.25, 2, 4))), strict=True):
+        assert least <= wait <= least * 1.3
+
+
+def test_a_success_calls_the_oldest_that_wait_and_were_never_attempted(
+    rails: Rails, webhooks: Webhooks, receiver: Receiver
+) -> None:
+    listen(webhooks, receiver.url)
+    for _ in range(5):
+        a_succeeded_job(rails, workspace_id=WORKSPACE)
+    first, refused, *waiting = rails.column("SELECT job_id FROM webhook_deliveries ORDER BY created_at")
+    receiver.then(500)
+    deliver(rails, refused)
+    rails.connection.execute("UPDATE webhook_endpoints SET paused_until = now() + interval '1 minute'")
+    for job_id in waiting:
+        claim = must_claim(rails, job_id)
+        with pytest.raises(ParkedError) as parked:
+            attempt(rails, claim.lease)
+        park(rails, claim, parked.value)
+    due = "SELECT id FROM jobs WHERE queue = 'webhooks' AND state = 'retrying' AND available_at <= now()"
+    rails.connection.execute(
+        "UPDATE jobs SET state = 'retrying', available_at = now() + interval '1 hour' WHERE queue = 'webhooks'"
+        " AND id <> %s", [first],
+    )  # fmt: skip
+
+    wake_endpoints(rails)
+    assert rails.column(due) == []
+    claim = rails.claim(first) or rails.claim(rails.ring()[0])
+    assert claim is not None
+    attempt(rails, claim.lease)
+
+    assert set(rails.column(due)) == set(waiting[:2])
+
+
+def park(rails: Rails, claim: Claim, error: ParkedError) -> None:
+    """Do the middleware's work for a parked attempt."""
+    assert error.retry_after is not None
+    rails.ledger.retry(claim.lease, claim.message, describe(error), delay=error.retry_after, outcome=Outcome.PARKED)
 
 
 def test_few_attempts_run_at_a_time_for_one_endpoint(rails: Rails, webhooks: Webhooks, receiver: Receiver) -> None:

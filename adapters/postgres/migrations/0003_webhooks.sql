@@ -52,7 +52,7 @@ CREATE TABLE webhook_deliveries (
 ) WITH (fillfactor = 80);
 CREATE INDEX webhook_deliveries_by_endpoint ON webhook_deliveries (endpoint_id, created_at DESC, id DESC);
 CREATE INDEX webhook_deliveries_by_workspace ON webhook_deliveries (workspace_id, created_at DESC, id DESC);
-CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (endpoint_id) WHERE state = 'pending';
+CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (endpoint_id, created_at) WHERE state = 'pending';
 CREATE INDEX webhook_deliveries_by_job ON webhook_deliveries (job_id);
 CREATE INDEX webhook_deliveries_delivered ON webhook_deliveries (finished_at) WHERE state = 'delivered';
 CREATE INDEX webhook_deliveries_undelivered ON webhook_deliveries (finished_at) WHERE state IN ('failed', 'discarded');
@@ -104,9 +104,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- The triggers act with the rights of the schema's owner: whoever may change a document or a job may set them off.
 CREATE FUNCTION announce_document() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM webhook_endpoints WHERE workspace_id = NEW.workspace_id) THEN
         PERFORM announce(NEW.workspace_id, 'document.' || NEW.state, jsonb_strip_nulls(jsonb_build_object(
@@ -120,7 +119,7 @@ END $$;
 -- A task is what the view `tasks` shows: a job, except that indexing is the second half of its document's task, which
 -- extraction began.
 CREATE FUNCTION announce_job() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     status text := CASE NEW.state WHEN 'succeeded' THEN 'completed' ELSE 'failed' END;
     task uuid := NEW.id;
@@ -146,12 +145,23 @@ END $$;
 
 -- A job of ours that ends badly takes its delivery along, whatever ended it: retries, a crash, a person.
 CREATE FUNCTION close_webhook_delivery() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE webhook_deliveries SET state = 'failed', finished_at = now(),
         error = coalesce(error, NEW.failure_message, 'The job of this delivery was cancelled.')
     WHERE job_id = NEW.id AND state = 'pending';
     RETURN NULL;
+END $$;
+
+-- They act with the rights of the schema's owner: whoever may change a document or a job may set them off. Nobody's
+-- temporary table can take the place of one of ours.
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['announce_document', 'announce_job', 'close_webhook_delivery'] LOOP
+        EXECUTE format('ALTER FUNCTION %I() SECURITY DEFINER SET search_path = %I, pg_temp', name, current_schema());
+    END LOOP;
 END $$;
 
 -- A trigger's WHEN costs a comparison of the row in memory; only what passes it calls the function.

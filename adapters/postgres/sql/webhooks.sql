@@ -97,11 +97,12 @@ SELECT d.id, d.workspace_id, d.event_id, d.event, d.data, d.created_at, d.attemp
              ORDER BY s.created_at DESC) AS secrets,
        e.disabled_at IS NOT NULL AS disabled, e.failures,
        greatest(e.paused_until - now(), interval '0') AS paused,
+       coalesce(now() - e.failing_since, interval '0') AS failing,
        (SELECT count(*) FROM jobs j JOIN webhook_deliveries o ON o.job_id = j.id
         WHERE j.state = 'running' AND j.queue = 'webhooks' AND j.workspace_id = d.workspace_id
           AND j.id < d.job_id AND o.endpoint_id = e.id) AS ahead,
        (SELECT count(*) FROM (SELECT FROM webhook_deliveries o
-                              WHERE o.endpoint_id = e.id AND o.state = 'pending' LIMIT 2400) waits) AS waiting
+                              WHERE o.endpoint_id = e.id AND o.state = 'pending' LIMIT 1000) waits) AS waiting
 FROM webhook_deliveries d JOIN webhook_endpoints e ON e.id = d.endpoint_id
 WHERE d.id = %(id)s AND d.workspace_id = %(workspace_id)s AND d.job_id = %(job_id)s AND d.state IN ('pending', 'failed')
 
@@ -117,6 +118,18 @@ WITH held AS (  -- the endpoint first, as whoever deletes one does
 )
 UPDATE webhook_endpoints e SET delivered_at = now(), failures = 0, failing_since = NULL, paused_until = NULL
 FROM delivery WHERE e.id = delivery.endpoint_id
+
+-- name: call_next
+-- Let some of those come now that wait for an endpoint and were never attempted, the oldest first.
+WITH next AS MATERIALIZED (
+    SELECT j.id FROM webhook_deliveries d JOIN jobs j ON j.id = d.job_id
+    WHERE d.endpoint_id = %(endpoint_id)s AND d.state = 'pending' AND d.attempts = 0
+      AND j.state = 'retrying' AND j.available_at > now()
+    ORDER BY d.created_at LIMIT %(limit)s FOR NO KEY UPDATE OF j SKIP LOCKED
+), called AS (
+    UPDATE jobs SET available_at = now() FROM next WHERE jobs.id = next.id RETURNING queue
+)
+SELECT pg_notify('headrace_jobs', queue) FROM called
 
 -- name: fail_delivery
 -- Note a failed attempt, once, and leave the endpoint alone for a while; return how long it has been failing.
