@@ -65,8 +65,8 @@ class Result(StrEnum):
 class Delivery:
     """One event for one endpoint, as an attempt finds it. `secrets`: the newest first, never shown.
 
-    `failing`: how long the endpoint has been; `paused`: how long it is to be left alone; `ahead`: running attempts for it
-    that come before this one; `waiting`: deliveries that wait for it, counted no further than it matters.
+    `failing`: how long the endpoint has been; `paused`: how long it is to be left alone; `ahead`: running attempts that
+    come before this one; `waiting`: deliveries that wait for the endpoint, counted no further than it matters.
     """
 
     id: UUID
