@@ -114,10 +114,10 @@ class HttpSender:
     def _open_pool(self) -> "AsyncConnectionPool":
         from httpcore2 import AsyncConnectionPool, default_ssl_context  # noqa: PLC0415
 
+        # Reading the system's certificates takes longer than a whole delivery; two threads that do it do no harm.
+        self._ssl_context = self._ssl_context or default_ssl_context()
         backend = _guarded_backend(self._addresses, self._timeout)
-        return AsyncConnectionPool(
-            ssl_context=self._ssl_context or default_ssl_context(), max_connections=1, network_backend=backend
-        )
+        return AsyncConnectionPool(ssl_context=self._ssl_context, max_connections=1, network_backend=backend)
 
     async def _addresses(self, host: str, port: int) -> Sequence[str]:
         """Look a host up once and return its addresses. Raises ForbiddenTargetError if any of them may not be told."""

@@ -69,7 +69,7 @@ def attempt(rails: Rails, lease: Lease, **changed: Any) -> DeliveryReport:
     kwargs = {name: UUID(value) for name, value in job["message"]["kwargs"].items()}
     ports = {
         "deliveries": PostgresDeliveries(rails.pool),
-        "sender": HttpSender(TargetPolicy(allow_private=True), timeout_seconds=1),
+        "sender": HttpSender(TargetPolicy(allow_private=True), timeout_seconds=10),
         "disable_after": DISABLE_AFTER,
     }
     return deliver_webhook(**kwargs, lease=lease, **ports | changed)
@@ -396,7 +396,7 @@ def test_a_forbidden_target_fails_at_once(rails: Rails, webhooks: Webhooks, rece
     a_succeeded_job(rails, workspace_id=WORKSPACE)
     (job_id,) = rails.column("SELECT id FROM jobs WHERE queue = 'webhooks'")
 
-    report = attempt(rails, must_claim(rails, job_id).lease, sender=HttpSender(TargetPolicy(), timeout_seconds=1))
+    report = attempt(rails, must_claim(rails, job_id).lease, sender=HttpSender(TargetPolicy(), timeout_seconds=10))
 
     assert report.result is Result.FORBIDDEN
     assert isinstance(report.error, PermanentError)
@@ -431,7 +431,7 @@ def test_a_worker_that_dies_after_sending_sends_the_same_message_again(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        attempt(rails, dead, sender=DiesAfterwards(TargetPolicy(allow_private=True), timeout_seconds=1))
+        attempt(rails, dead, sender=DiesAfterwards(TargetPolicy(allow_private=True), timeout_seconds=10))
     rails.expire(job_id)
     rails.leases.rescue_expired()
     deliver_all(rails)
