@@ -38,10 +38,12 @@ from actors.housekeeping import (  # noqa: E402
     sweep_blobs,
     sweep_documents,
 )
+from actors.webhooks import deliver_webhook  # noqa: E402
 
 __all__ = [
     "broker",
     "cleanup_stale_reservations",
+    "deliver_webhook",
     "extract_document",
     "index_document",
     "index_vectors",

@@ -45,6 +45,6 @@ def sweep_blobs() -> None:
 
 @every_five_minutes
 def prune_history() -> None:
-    """Remove old jobs, attempts, events and ticks."""
+    """Remove old jobs, attempts, events, ticks and webhooks."""
     pruned = actors.runtime().prune_history()
     log.info("history_pruned", **asdict(pruned))

@@ -4,25 +4,32 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from uuid import UUID
 
 from adapters.blobs.store import ObstoreBlobStore
 from adapters.embeddings.provider import make_embedder
 from adapters.pdf.reader import SandboxedPageReader
+from adapters.postgres.api_keys import PostgresApiKeys
+from adapters.postgres.api_reading import QueueReading, WorkspaceReading
 from adapters.postgres.dispatch import PostgresDispatch
 from adapters.postgres.errors import translated
+from adapters.postgres.idempotency import RequestKey
 from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.migrate import check_schema, migrate
 from adapters.postgres.pool import LazyPool, connect
 from adapters.postgres.search import PostgresSearcher
+from adapters.postgres.tenancy import WorkspacePool
 from adapters.postgres.transactions import PostgresTransactions
 from adapters.postgres.usage import PostgresReservations
 from adapters.postgres.vector_index import ensure_vector_index
+from adapters.postgres.webhooks import PostgresDeliveries, PostgresEndpoints, WebhookSearch
+from adapters.redis.buckets import TokenBuckets
 from adapters.redis.hints import Hints
 from adapters.settings import Settings
 from adapters.sqlite.reservations import SqliteReservations
+from adapters.webhooks.http import HttpSender
 from domain.chunking import Chunker
 from domain.dead_letters import Verdict, discard_job, retry_job
 from domain.errors import SettingsError
@@ -42,6 +49,8 @@ from domain.ports import BlobStore, Embedder, PageReader, Reservations, Transact
 from domain.retention import Pruned, Retention
 from domain.search import Hit, search_chunks
 from domain.usage import Reservation
+from domain.webhook_delivery import DeliveryReport, deliver_webhook
+from domain.webhooks import NewEndpoint, TargetPolicy, create_endpoint, rotate_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,7 @@ class WorkerRuntime:
     sweep_blobs: Callable[[], int]
     index_vectors: Callable[[], int]
     prune_history: Callable[[], Pruned]
+    deliver_webhook: Callable[..., DeliveryReport]
     embedding_model: str
 
 
@@ -66,10 +76,20 @@ class ProducerRuntime:
     replace_document: Callable[..., Receipt | None]
     reindex_document: Callable[..., UUID | None]
     delete_document: Callable[..., bool]
-    retry_job: Callable[[UUID], Verdict]
+    retry_job: Callable[..., Verdict]
     discard_job: Callable[[UUID], Verdict]
     pool: LazyPool
     ledger: PostgresLedger
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """What callers may do about webhooks, over one pool: the whole one, or a workspace's."""
+
+    create_endpoint: Callable[..., tuple[NewEndpoint, str]]
+    rotate_secret: Callable[..., str | None]
+    endpoints: PostgresEndpoints
+    search: WebhookSearch
 
 
 def make_pool(settings: Settings) -> LazyPool:
@@ -180,14 +200,20 @@ def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder, reader: 
         sweep_blobs=partial(sweep_blobs, transactions=transactions, blobs=make_blobs(settings)),
         index_vectors=partial(index_vectors, transactions=transactions),
         prune_history=partial(prune_history, transactions=transactions, keep=make_retention(settings)),
+        deliver_webhook=partial(
+            deliver_webhook,
+            deliveries=PostgresDeliveries(pool),
+            sender=HttpSender(make_target_policy(settings), timeout_seconds=settings.webhook_timeout_seconds),
+            disable_after=timedelta(days=settings.webhook_disable_after_days),
+        ),
         embedding_model=embedder.model,
     )
 
 
-def make_producer(settings: Settings, pool: LazyPool | None = None) -> ProducerRuntime:
+def make_producer(settings: Settings, pool: LazyPool | None = None, blobs: BlobStore | None = None) -> ProducerRuntime:
     """Bind the callers' use cases to their ports; nothing connects before it is used."""
     pool = pool or make_pool(settings)
-    transactions, blobs = make_transactions(settings, pool), make_blobs(settings)
+    transactions, blobs = make_transactions(settings, pool), blobs or make_blobs(settings)
     return ProducerRuntime(
         receive_document=partial(
             receive_document, transactions=transactions, blobs=blobs, max_bytes=settings.document_max_bytes
@@ -201,6 +227,105 @@ def make_producer(settings: Settings, pool: LazyPool | None = None) -> ProducerR
         discard_job=partial(discard_job, transactions=transactions),
         pool=pool,
         ledger=make_ledger(pool),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceRuntime:
+    """What a caller of the API may do in its workspace, with the rights of that workspace alone. One thread's use."""
+
+    id: UUID
+    pool: WorkspacePool
+    reading: WorkspaceReading
+    producer: ProducerRuntime
+    search: Callable[..., Sequence[Hit]]
+    webhooks: Webhooks
+    most_waiting_documents: int
+
+    def request_key(self, operation: str, key: str) -> RequestKey:
+        """Bind an Idempotency-Key."""
+        return RequestKey(self.pool, self.id, operation, key)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRuntime:
+    """What an API process shares between its requests."""
+
+    settings: Settings
+    pool: LazyPool
+    keys: PostgresApiKeys
+    queues: QueueReading
+    buckets: TokenBuckets
+    blobs: BlobStore
+    embedder: Callable[[], Embedder]
+
+    def within(self, workspace_id: UUID) -> WorkspaceRuntime:
+        """Open a workspace for one request."""
+        pool = WorkspacePool(self.pool, workspace_id)
+        return WorkspaceRuntime(
+            id=workspace_id,
+            pool=pool,
+            reading=WorkspaceReading(pool, workspace_id),
+            producer=make_producer(self.settings, pool, self.blobs),
+            search=lambda *args, **options: search_chunks(
+                *args, **options, searcher=PostgresSearcher(self.pool, pool), embedder=self.embedder()
+            ),
+            webhooks=make_webhooks(self.settings, pool),
+            most_waiting_documents=self.settings.api_backlog_documents,
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.pool.close()
+        self.buckets.close()
+
+
+#: A caller hears that the database is away after this long, and tries again.
+API_PATIENCE_SECONDS = 3.0
+
+
+def make_api(settings: Settings) -> ApiRuntime:
+    """Bind what the HTTP API does to its ports; nothing connects before it is used."""
+    if settings.is_sqlite:
+        raise SettingsError(
+            "DATABASE_URL names a SQLite file, which serves reservations alone; the API needs PostgreSQL"
+        )
+    url, redis_url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
+    pool = LazyPool(url, size=settings.api_database_pool_size, patience_seconds=API_PATIENCE_SECONDS)
+    return ApiRuntime(
+        settings=settings,
+        pool=pool,
+        keys=PostgresApiKeys(pool),
+        queues=QueueReading(pool),
+        buckets=TokenBuckets(
+            redis_url,
+            prefix=settings.queue_name,
+            per_second=settings.api_requests_per_second,
+            burst=settings.api_requests_burst,
+        ),
+        blobs=make_blobs(settings),
+        embedder=cache(partial(make_embedder, settings)),
+    )
+
+
+def make_target_policy(settings: Settings) -> TargetPolicy:
+    """Read which addresses webhooks may be sent to."""
+    return TargetPolicy(allow_private=settings.webhooks_allow_private)
+
+
+def make_webhooks(settings: Settings, pool: LazyPool) -> Webhooks:
+    """Bind what callers do about webhooks to its ports."""
+    endpoints = PostgresEndpoints(pool)
+    return Webhooks(
+        create_endpoint=partial(
+            create_endpoint,
+            endpoints=endpoints,
+            policy=make_target_policy(settings),
+            limit=settings.webhook_endpoints_per_workspace,
+        ),
+        rotate_secret=partial(rotate_secret, endpoints=endpoints),
+        endpoints=endpoints,
+        search=WebhookSearch(pool),
     )
 
 

@@ -38,6 +38,12 @@ GROUPS = {
         "database_pool_size",
         "crash_tokens",
     ),
+    "Webhooks": (
+        "webhooks_allow_private",
+        "webhook_timeout_seconds",
+        "webhook_endpoints_per_workspace",
+        "webhook_disable_after_days",
+    ),
     "How long history is kept": (
         "keep_jobs_days",
         "keep_failed_jobs_days",
@@ -51,6 +57,19 @@ GROUPS = {
         "metrics_token",
         "log_format",
         "log_level",
+    ),
+    "HTTP API": (
+        "api_host",
+        "api_port",
+        "api_threads",
+        "api_database_pool_size",
+        "api_most_uploads",
+        "api_upload_seconds",
+        "api_most_waiting",
+        "api_requests_per_second",
+        "api_requests_burst",
+        "api_backlog_documents",
+        "api_cors_origins",
     ),
     "Limits of a document": (
         "document_max_bytes",

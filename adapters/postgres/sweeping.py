@@ -36,6 +36,8 @@ class PostgresSweeping:
             events=self._prune("prune_events", keep.events, limit),
             ticks=self._prune("prune_ticks", keep.ticks, limit),
             parser_deaths=self._prune("prune_parser_deaths", keep.failed_jobs, limit),
+            webhooks=self._prune("prune_webhooks", keep.finished_jobs, limit),
+            failed_webhooks=self._prune("prune_failed_webhooks", keep.failed_jobs, limit),
         )
 
     def index_vectors(self, *, limit: int, spare: int) -> int:
