@@ -13,6 +13,7 @@ from adapters.embeddings.provider import make_embedder
 from adapters.exporter.folder import open_folder
 from adapters.pdf.reader import SandboxedPageReader
 from adapters.pdf.sandbox import warm_up
+from adapters.postgres.api_keys import PostgresApiKeys
 from adapters.postgres.dispatch import PostgresDispatch
 from adapters.postgres.errors import translated
 from adapters.postgres.leases import PostgresLeases
@@ -197,6 +198,25 @@ def make_producer(settings: Settings, pool: LazyPool | None = None) -> ProducerR
         pool=pool,
         ledger=make_ledger(pool),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRuntime:
+    """What an API process shares between its requests."""
+
+    settings: Settings
+    pool: LazyPool
+    keys: PostgresApiKeys
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.pool.close()
+
+
+def make_api(settings: Settings) -> ApiRuntime:
+    """Bind what the HTTP API does to its ports; nothing connects before it is used."""
+    pool = make_pool(settings)
+    return ApiRuntime(settings, pool, PostgresApiKeys(pool))
 
 
 def make_search(settings: Settings, pool: LazyPool) -> Callable[..., Sequence[Hit]]:

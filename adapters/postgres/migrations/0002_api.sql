@@ -1,0 +1,101 @@
+-- The HTTP API: its keys, its memory of repeated requests, and a second wall between workspaces.
+
+CREATE TABLE api_keys (
+    id uuid PRIMARY KEY,
+    workspace_id uuid NOT NULL REFERENCES workspaces,
+    name text NOT NULL,
+    prefix text NOT NULL UNIQUE,         -- how the key begins: what people see, and what it is looked up by
+    secret_sha256 bytea NOT NULL CHECK (length(secret_sha256) = 32),  -- of the whole key, which nobody can read again
+    scopes text[] NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    last_used_at timestamptz             -- to the minute
+);
+CREATE INDEX api_keys_by_workspace ON api_keys (workspace_id, created_at);
+
+-- One row per Idempotency-Key, committed together with the job that its request put in.
+CREATE TABLE idempotency_keys (
+    workspace_id uuid NOT NULL REFERENCES workspaces,
+    operation text NOT NULL,             -- method and path: the same key for another operation is another key
+    key text NOT NULL,
+    owner uuid NOT NULL,                 -- the request that works on it
+    busy_until timestamptz NOT NULL,     -- a process that died holds the key no longer than this
+    fingerprint bytea,                   -- SHA-256 of the request's content
+    status smallint,                     -- NULL: no answer yet
+    headers jsonb,
+    body jsonb,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (workspace_id, operation, key),
+    CHECK ((status IS NULL) = (body IS NULL)),
+    CHECK (status IS NULL OR fingerprint IS NOT NULL)
+);
+CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
+
+-- The tasks of a workspace, the latest first: one per job, except that indexing is the second half of its document's task.
+CREATE INDEX jobs_by_workspace ON jobs (workspace_id, created_at, id)
+    WHERE actor <> 'index_document' AND workspace_id <> '00000000-0000-0000-0000-000000000000';
+-- The jobs of a document in their order; it also serves what the narrower index did.
+CREATE INDEX jobs_by_document ON jobs (document_id, created_at) WHERE document_id IS NOT NULL;
+DROP INDEX jobs_unfinished_by_document;
+
+-- A second wall. Every statement names its workspace; if one ever forgot, the database would still show and change rows
+-- of the caller's workspace alone: a transaction of the API assumes the role headrace_api and names its workspace once.
+-- Workers are the tables' owner, whom policies do not concern.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'headrace_api') THEN
+        CREATE ROLE headrace_api NOLOGIN;
+    END IF;
+EXCEPTION
+    WHEN duplicate_object OR unique_violation THEN NULL;  -- another database of this server was faster
+    WHEN insufficient_privilege THEN
+        RAISE EXCEPTION 'the role headrace_api is missing and % may not create roles', current_user
+            USING HINT = format('As a superuser: CREATE ROLE headrace_api NOLOGIN; GRANT headrace_api TO %I;', current_user);
+END $$;
+DO $$
+BEGIN
+    -- A superuser may assume every role, and so may whom somebody has granted it.
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        BEGIN
+            SET LOCAL ROLE headrace_api;
+            RESET ROLE;
+        EXCEPTION WHEN insufficient_privilege THEN
+            EXECUTE format('GRANT headrace_api TO %I', current_user);
+        END;
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO headrace_api', current_schema());
+END $$;
+
+CREATE FUNCTION current_workspace() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN nullif(current_setting('headrace.workspace_id', true), '')::uuid;
+
+-- Let the API see and change rows of its workspace alone. Later migrations call this for every table with a workspace.
+-- `privileges`: what the API may do at all, '' for nothing. `belongs`: whether a row is the current workspace's.
+CREATE FUNCTION keep_workspaces_apart(
+    relation regclass, privileges text, belongs text DEFAULT 'workspace_id = current_workspace()'
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', relation);
+    EXECUTE format('CREATE POLICY own_workspace ON %s USING (current_user <> ''headrace_api'' OR (%s))', relation, belongs);
+    IF privileges <> '' THEN
+        EXECUTE format('GRANT %s ON %s TO headrace_api', privileges, relation);
+    END IF;
+END $$;
+
+SELECT keep_workspaces_apart('workspaces', 'SELECT', 'id = current_workspace()');
+SELECT keep_workspaces_apart('jobs', 'SELECT, INSERT, UPDATE');
+SELECT keep_workspaces_apart('job_attempts', 'SELECT, UPDATE',
+    'EXISTS (SELECT FROM jobs WHERE jobs.id = job_id AND jobs.workspace_id = current_workspace())');
+SELECT keep_workspaces_apart('job_events', 'SELECT, INSERT');
+SELECT keep_workspaces_apart('documents', 'SELECT, INSERT, UPDATE');
+SELECT keep_workspaces_apart('document_pages', 'SELECT, DELETE',
+    'EXISTS (SELECT FROM documents d WHERE d.id = document_id AND d.workspace_id = current_workspace())');
+SELECT keep_workspaces_apart('chunks', 'SELECT, DELETE');
+SELECT keep_workspaces_apart('chunk_embeddings', 'SELECT, DELETE');
+SELECT keep_workspaces_apart('workspace_daily_usage', 'SELECT');
+SELECT keep_workspaces_apart('token_reservations', 'SELECT, DELETE');
+SELECT keep_workspaces_apart('unowned_blobs', 'SELECT, INSERT, UPDATE, DELETE',
+    'starts_with(key, current_workspace() || ''/'')');
+SELECT keep_workspaces_apart('api_keys', '');
+SELECT keep_workspaces_apart('idempotency_keys', 'SELECT, INSERT, UPDATE, DELETE');
