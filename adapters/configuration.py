@@ -52,6 +52,7 @@ GROUPS = {
         "log_format",
         "log_level",
     ),
+    "Live progress": ("live_clients", "live_clients_per_workspace"),
     "Limits of a document": (
         "document_max_bytes",
         "document_max_pages",

@@ -28,15 +28,12 @@ class Family(StrEnum):
     EXPORTS = "exports"
 
 
-#: First word of a queue's name: the family of its jobs.
-FAMILY_OF_QUEUE: Mapping[str, Family] = {
-    "ingest": Family.DOCUMENTS,
-    "media": Family.MEDIA,
-    "email": Family.EMAIL,
-    "exports": Family.EXPORTS,
-}
+FAMILIES: Mapping[str, Family] = {str(family): family for family in Family}
 
-#: The log's word for what happened to a job: the API's. What is missing here is told by another event.
+#: First word of a queue's name: the family of its jobs.
+FAMILY_OF_QUEUE: Mapping[str, Family] = {**FAMILIES, "ingest": Family.DOCUMENTS}
+
+#: The log's word for what happened to a job: the API's. What is missing here is for operators, or told otherwise.
 TASK_EVENTS: Mapping[str, str] = {
     "queued": "task.queued",
     "replayed": "task.queued",
@@ -50,6 +47,9 @@ TASK_EVENTS: Mapping[str, str] = {
 }
 
 DOCUMENT_PREFIX = "document."
+
+#: A watcher is told once that events it has not seen are gone, or that its place in the log is none.
+GAP_EVENT = "gap"
 
 
 class UnknownChannelError(HeadraceError, LookupError):
@@ -66,7 +66,7 @@ class Channel:
     def __str__(self) -> str:
         """Write it as callers do."""
         if self.kind is ChannelKind.WORKSPACE:
-            return self.kind
+            return str(self.kind)
         return str(self.key) if self.kind is ChannelKind.FAMILY else f"{self.kind}:{self.key}"
 
 
@@ -77,8 +77,8 @@ def parse_channel(text: str) -> Channel:
     """Read `workspace`, `document:<id>`, `task:<id>` or a family's name. Raises UnknownChannelError."""
     if text == ChannelKind.WORKSPACE:
         return WORKSPACE_CHANNEL
-    if text in Family:
-        return Channel(ChannelKind.FAMILY, Family(text))
+    if text in FAMILIES:
+        return Channel(ChannelKind.FAMILY, FAMILIES[text])
     kind, _, key = text.partition(":")
     if kind in (ChannelKind.DOCUMENT, ChannelKind.TASK):
         try:
@@ -86,67 +86,63 @@ def parse_channel(text: str) -> Channel:
         except ValueError:
             pass
     raise UnknownChannelError(
-        f"there is no channel {text[:80]!r}: watch workspace, document:<id>, task:<id>, {', '.join(Family)}"
+        f"there is no channel {text[:80]!r}; there are workspace, document:<id>, task:<id>, {', '.join(Family)}"
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One event as a watcher sees it. Ids grow in the order of delivery; a watcher resumes after the last it has seen."""
+class LoggedEvent:
+    """A row of the log. `actor` and `queue` are missing once the job has been pruned.
+
+    `goes_on`: the job has ended well, but its task goes on with another one.
+    """
 
     id: int
-    name: str
     workspace_id: UUID
     task_id: UUID | None
-    document_id: UUID | None
-    family: Family | None
-    data: Mapping[str, Any]
-
-    def channels(self) -> list[Channel]:
-        """Name every channel that shows it."""
-        shown = [WORKSPACE_CHANNEL]
-        if self.document_id is not None:
-            shown.append(Channel(ChannelKind.DOCUMENT, self.document_id))
-        if self.task_id is not None:
-            shown.append(Channel(ChannelKind.TASK, self.task_id))
-        if self.family is not None:
-            shown.append(Channel(ChannelKind.FAMILY, self.family))
-        return shown
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedEvent:
-    """A row of the log. `actor` and `queue` are missing once the job has been pruned."""
-
-    id: int
-    job_id: UUID | None
-    workspace_id: UUID
     document_id: UUID | None
     event: str
     data: Mapping[str, Any]
     at: datetime
     actor: str | None
     queue: str | None
+    goes_on: bool
 
 
-def present(logged: LoggedEvent) -> Event | None:
-    """Return the event as a watcher sees it; None for what is only for operators."""
+@dataclass(frozen=True, slots=True)
+class LiveEvent:
+    """One event as a watcher sees it. Ids grow in the order of delivery; a watcher resumes after the last it saw."""
+
+    id: int
+    name: str
+    workspace_id: UUID
+    channels: tuple[Channel, ...]
+    data: Mapping[str, Any]
+
+
+def present(logged: LoggedEvent) -> LiveEvent | None:
+    """Return the event as a watcher sees it; None for what is no news to one."""
     is_document = logged.event.startswith(DOCUMENT_PREFIX)
     name = logged.event if is_document else TASK_EVENTS.get(logged.event)
-    if name is None or "by" in logged.data:  # replayed by another job: that one's events tell the rest
+    if name is None or logged.goes_on or "by" in logged.data:  # replayed by another job, whose events tell the rest
         return None
-    return Event(
-        id=logged.id,
-        name=name,
-        workspace_id=logged.workspace_id,
-        task_id=logged.job_id,
-        document_id=logged.document_id,
-        family=_family(logged),
-        data=_document_data(logged) if is_document else _task_data(logged, name),
-    )
+    data = _document_data(logged) if is_document else _task_data(logged, name)
+    return LiveEvent(logged.id, name, logged.workspace_id, tuple(_channels(logged)), data)
 
 
-def _family(logged: LoggedEvent) -> Family | None:
+def _channels(logged: LoggedEvent) -> list[Channel]:
+    shown = [WORKSPACE_CHANNEL]
+    if logged.document_id is not None:
+        shown.append(Channel(ChannelKind.DOCUMENT, logged.document_id))
+    if logged.task_id is not None:
+        shown.append(Channel(ChannelKind.TASK, logged.task_id))
+    if family := family_of(logged):
+        shown.append(Channel(ChannelKind.FAMILY, family))
+    return shown
+
+
+def family_of(logged: LoggedEvent) -> Family | None:
+    """Return the family of an event; None for other jobs, and once a job without a document has been pruned."""
     if logged.document_id is not None:
         return Family.DOCUMENTS
     return FAMILY_OF_QUEUE.get((logged.queue or "").partition("_")[0])
@@ -154,29 +150,24 @@ def _family(logged: LoggedEvent) -> Family | None:
 
 def _document_data(logged: LoggedEvent) -> dict[str, Any]:
     facts = {key: value for key, value in logged.data.items() if key not in ("code", "error")}
-    return {
-        "document_id": str(logged.document_id),
-        "task_id": _text(logged.job_id),
-        **facts,
-        **_failure(logged),
-        "at": logged.at.isoformat(),
-    }
+    return {**_ids(logged), **facts, **_failure(logged), "at": logged.at.isoformat()}
 
 
 def _task_data(logged: LoggedEvent, name: str) -> dict[str, Any]:
-    data = {
-        "task_id": _text(logged.job_id),
-        "document_id": _text(logged.document_id),
-        "actor": logged.actor,
-        "status": name.partition(".")[2],
-        **_failure(logged),
-        "at": logged.at.isoformat(),
-    }
+    status = name.removeprefix("task.")
+    data = {**_ids(logged), "actor": logged.actor, "status": status, **_failure(logged), "at": logged.at.isoformat()}
     if "attempt" in logged.data:
         data["attempt"] = logged.data["attempt"]
-    if name == "task.retrying":
+    if status == "retrying":
         data |= {"reason": logged.event, "retry_at": logged.data.get("at")}
     return data
+
+
+def _ids(logged: LoggedEvent) -> dict[str, str | None]:
+    return {
+        "task_id": str(logged.task_id) if logged.task_id else None,
+        "document_id": str(logged.document_id) if logged.document_id else None,
+    }
 
 
 def _failure(logged: LoggedEvent) -> dict[str, Any]:
@@ -184,13 +175,9 @@ def _failure(logged: LoggedEvent) -> dict[str, Any]:
     return {"error": {"code": logged.data.get("code"), "message": error}} if error else {}
 
 
-def _text(value: UUID | None) -> str | None:
-    return str(value) if value else None
-
-
 class LiveBell(Protocol):
     """Tells whoever follows the log that there is something new. Only a hint: they look every second anyway."""
 
     def ring(self) -> None:
-        """Ring, without ever raising or waiting for long."""
+        """Ring. Raises what the doorbell raises when it is away; nothing is lost by it."""
         ...

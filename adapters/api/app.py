@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from adapters.api.live.router import router as live_router
+from adapters.api.live.service import Live
 from adapters.api.problems import install_problems
 from adapters.bootstrap import make_api
 from adapters.settings import Settings, load_settings
@@ -16,13 +18,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(title="Headrace", version="0.1.0", lifespan=_lifespan)
     app.state.settings = settings
     app.state.runtime = make_api(settings)
+    app.state.live = Live(settings, app.state.runtime.pool)
     install_problems(app)
+    app.include_router(live_router)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
-        yield
+        async with app.state.live.running():
+            yield
     finally:
         app.state.runtime.close()

@@ -8,6 +8,20 @@ ALTER TABLE job_events ALTER COLUMN job_id DROP NOT NULL;
 CREATE INDEX job_events_by_workspace ON job_events (workspace_id, id)
     WHERE workspace_id <> '00000000-0000-0000-0000-000000000000';
 
+-- Indexing is the second half of its document's task: the job knows the one that it continues.
+ALTER TABLE jobs ADD COLUMN task_id uuid;  -- NULL: the job is a task of its own
+CREATE INDEX jobs_by_task ON jobs (task_id) WHERE task_id IS NOT NULL;
+
+CREATE FUNCTION name_task() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    -- The job that moves the document on is still the one that puts this one in.
+    NEW.task_id := (SELECT job_id FROM documents WHERE id = NEW.document_id AND workspace_id = NEW.workspace_id);
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER name_task BEFORE INSERT ON jobs FOR EACH ROW WHEN (NEW.actor = 'index_document')
+    EXECUTE FUNCTION name_task();
+
 CREATE FUNCTION note_job() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO job_events (job_id, workspace_id, document_id, event, data)
@@ -18,12 +32,14 @@ END
 $$;
 
 CREATE TRIGGER note_queued AFTER INSERT ON jobs FOR EACH ROW
-    WHEN (NEW.workspace_id <> '00000000-0000-0000-0000-000000000000')
+    WHEN (NEW.workspace_id <> '00000000-0000-0000-0000-000000000000'
+          AND NEW.task_id IS NULL AND NEW.queue <> 'webhooks')
     EXECUTE FUNCTION note_job('queued');
 
 CREATE TRIGGER note_processing AFTER UPDATE OF state ON jobs FOR EACH ROW
     WHEN (NEW.state = 'running' AND OLD.state <> 'running'
-          AND NEW.workspace_id <> '00000000-0000-0000-0000-000000000000')
+          AND NEW.workspace_id <> '00000000-0000-0000-0000-000000000000'
+          AND NEW.task_id IS NULL AND NEW.queue <> 'webhooks')
     EXECUTE FUNCTION note_job('processing');
 
 -- What became of a job whose worker died: retrying, failed or cancelled.
@@ -71,7 +87,20 @@ CREATE UNLOGGED TABLE live_tickets (
     hash bytea PRIMARY KEY CHECK (length(hash) = 32),
     workspace_id uuid NOT NULL,
     key_id uuid NOT NULL,
-    scopes text[] NOT NULL,
     expires_at timestamptz NOT NULL
 );
 CREATE INDEX live_tickets_expiry ON live_tickets (expires_at);
+SELECT keep_workspaces_apart('live_tickets', '');
+
+-- What watchers read: the log, with what the ledger knows of each event's job. `goes_on`: the job has ended well, but its
+-- task goes on with another one, which was put in by the same transaction.
+CREATE VIEW watched_events WITH (security_invoker = true) AS
+SELECT e.id, e.workspace_id, coalesce(j.task_id, e.job_id) AS task_id, e.document_id, e.event, e.data, e.at,
+       j.actor, j.queue,
+       e.event = 'succeeded' AND e.document_id IS NOT NULL AND j.task_id IS NULL
+           AND EXISTS (SELECT FROM jobs n WHERE n.task_id = e.job_id) AS goes_on,
+       e.job_id
+FROM job_events e LEFT JOIN jobs j ON j.id = e.job_id
+WHERE e.workspace_id <> '00000000-0000-0000-0000-000000000000' AND j.queue IS DISTINCT FROM 'webhooks'
+  AND e.event NOT IN ('crashed', 'discarded');
+GRANT SELECT ON watched_events TO headrace_api;

@@ -1,57 +1,51 @@
--- name: newest_event
--- Return the highest id that was handed out, committed or not.
+-- name: newest_id
+-- Return the highest id that an event was given, committed or not.
 SELECT last_value FROM job_events_id_seq
 
--- name: event_writers
--- List the transactions that write events now. A prepared one has no process and changes its name when it is prepared.
-SELECT CASE WHEN pid IS NULL THEN 'prepared' ELSE virtualtransaction END AS writer
+-- name: writers
+-- Name the transactions that write events now. A prepared one has no process, and changes its name when it is prepared.
+SELECT DISTINCT CASE WHEN pid IS NULL THEN 'prepared' ELSE virtualtransaction END AS writer
 FROM pg_locks WHERE locktype = 'relation' AND relation = 'job_events'::regclass AND mode = 'RowExclusiveLock' AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 
--- name: newest_visible_event
--- Return the highest id of an event up to a settled one. Unlike the settled id itself, it is never handed out again.
-SELECT coalesce(max(id), 0) FROM job_events WHERE id <= %(until)s
-
--- name: oldest_event
--- Return the lowest id of an event that is still kept; NULL when there is none.
-SELECT min(id) FROM job_events
+-- name: newest_event
+-- Return the highest id of a committed event up to a settled id. Unlike that one, it is never given again.
+SELECT coalesce(max(id), 0) AS id FROM job_events WHERE id <= %(until)s
 
 -- name: read_events
--- Return a bounded run of settled events of some workspaces, in order, each with what the ledger knows of its job.
-SELECT e.id, e.job_id, e.workspace_id, e.document_id, e.event, e.data, e.at, j.actor, j.queue
-FROM job_events e LEFT JOIN jobs j ON j.id = e.job_id
-WHERE e.id > %(after)s AND e.id <= %(until)s AND e.workspace_id = ANY(%(workspace_ids)s::uuid[])
-ORDER BY e.id LIMIT %(limit)s
+-- Return a bounded run of settled events of some workspaces, in order.
+SELECT id, workspace_id, task_id, document_id, event, data, at, actor, queue, goes_on FROM watched_events
+WHERE id > %(after)s AND id <= %(until)s AND workspace_id = ANY(%(workspace_ids)s::uuid[]) ORDER BY id LIMIT %(limit)s
 
 -- name: replay_workspace
--- Return a bounded run of a workspace's settled events.
-SELECT e.id, e.job_id, e.workspace_id, e.document_id, e.event, e.data, e.at, j.actor, j.queue
-FROM job_events e LEFT JOIN jobs j ON j.id = e.job_id
-WHERE e.id > %(after)s AND e.id <= %(until)s AND e.workspace_id = %(workspace_id)s
-  AND e.workspace_id <> '00000000-0000-0000-0000-000000000000'
-ORDER BY e.id LIMIT %(limit)s
+-- Return a bounded run of a workspace's settled events, in order.
+SELECT id, workspace_id, task_id, document_id, event, data, at, actor, queue, goes_on FROM watched_events
+WHERE id > %(after)s AND id <= %(until)s AND workspace_id = %(workspace_id)s ORDER BY id LIMIT %(limit)s
 
 -- name: replay_document
--- Return a bounded run of a document's settled events.
-SELECT e.id, e.job_id, e.workspace_id, e.document_id, e.event, e.data, e.at, j.actor, j.queue
-FROM job_events e LEFT JOIN jobs j ON j.id = e.job_id
-WHERE e.id > %(after)s AND e.id <= %(until)s AND e.workspace_id = %(workspace_id)s AND e.document_id = %(key)s
-ORDER BY e.id LIMIT %(limit)s
+-- Return a bounded run of a document's settled events, in order.
+SELECT id, workspace_id, task_id, document_id, event, data, at, actor, queue, goes_on FROM watched_events
+WHERE id > %(after)s AND id <= %(until)s AND workspace_id = %(workspace_id)s AND document_id = %(key)s
+ORDER BY id LIMIT %(limit)s
 
 -- name: replay_task
--- Return a bounded run of a job's settled events.
-SELECT e.id, e.job_id, e.workspace_id, e.document_id, e.event, e.data, e.at, j.actor, j.queue
-FROM job_events e LEFT JOIN jobs j ON j.id = e.job_id
-WHERE e.id > %(after)s AND e.id <= %(until)s AND e.workspace_id = %(workspace_id)s AND e.job_id = %(key)s
-ORDER BY e.id LIMIT %(limit)s
+-- Return a bounded run of a task's settled events, in order: those of its first job and of the one that continues it.
+SELECT id, workspace_id, task_id, document_id, event, data, at, actor, queue, goes_on FROM watched_events
+WHERE id > %(after)s AND id <= %(until)s AND workspace_id = %(workspace_id)s
+  AND job_id = ANY(ARRAY(SELECT id FROM jobs WHERE id = %(key)s OR task_id = %(key)s))
+ORDER BY id LIMIT %(limit)s
+
+-- name: oldest_event
+-- Return the lowest id of an event that is still kept, and the highest that was given.
+SELECT (SELECT coalesce(min(id), 0) FROM job_events) AS oldest, (SELECT last_value FROM job_events_id_seq) AS newest
 
 -- name: has_document
 -- Tell whether a workspace has, or had, this document.
-SELECT EXISTS (SELECT FROM documents WHERE id = %(key)s AND workspace_id = %(workspace_id)s)
+SELECT EXISTS (SELECT FROM documents WHERE id = %(key)s AND workspace_id = %(workspace_id)s) AS found
 
 -- name: has_task
--- Tell whether a workspace has this job.
-SELECT EXISTS (SELECT FROM jobs WHERE id = %(key)s AND workspace_id = %(workspace_id)s)
+-- Tell whether a workspace has this task.
+SELECT EXISTS (SELECT FROM jobs WHERE id = %(key)s AND workspace_id = %(workspace_id)s AND task_id IS NULL) AS found
 
 -- name: issue_ticket
 -- Keep the hash of a new ticket, and forget a bounded number of those that nobody used.
@@ -59,10 +53,19 @@ WITH expired AS (
     DELETE FROM live_tickets WHERE hash = ANY (ARRAY(
         SELECT hash FROM live_tickets WHERE expires_at < now() ORDER BY expires_at LIMIT 100 FOR UPDATE SKIP LOCKED))
 )
-INSERT INTO live_tickets (hash, workspace_id, key_id, scopes, expires_at)
-VALUES (%(hash)s, %(workspace_id)s, %(key_id)s, %(scopes)s, now() + %(lifetime)s)
+INSERT INTO live_tickets (hash, workspace_id, key_id, expires_at)
+VALUES (%(hash)s, %(workspace_id)s, %(key_id)s, now() + %(lifetime)s)
 RETURNING expires_at
 
 -- name: redeem_ticket
--- Use a ticket up; nothing when it is unknown, used or too old.
-DELETE FROM live_tickets WHERE hash = %(hash)s RETURNING workspace_id, key_id, scopes, expires_at > now() AS is_valid
+-- Use a ticket up, and return whose it was, unless it is too old or its key no longer works.
+WITH used AS (
+    DELETE FROM live_tickets WHERE hash = %(hash)s RETURNING workspace_id, key_id, expires_at
+)
+SELECT used.workspace_id, used.key_id FROM used JOIN api_keys k ON k.id = used.key_id
+WHERE used.expires_at > now() AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+
+-- name: valid_keys
+-- Return those of the keys that still work.
+SELECT id FROM api_keys
+WHERE id = ANY(%(ids)s::uuid[]) AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
