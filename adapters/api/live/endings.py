@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 #: What is told to a client that is not reading has to get through within this.
-FAREWELL_SECONDS = 5.0
+FAREWELL_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,19 @@ CODES = {
 }
 
 
+STREAM_EXAMPLE = """\
+retry: 1000
+
+id: 4711
+data: {"type":"connected","channel":"workspace","id":4711}
+
+id: 4716
+data: {"type":"task_notification","event":"document.ready","data":{"document_id":"…","state":"ready",…},"id":4716}
+
+: still here
+"""
+
+
 class TicketOut(BaseModel):
     """What opens one connection, once."""
 
@@ -88,7 +101,13 @@ def wish_of(
     return Wish(channel, last_event_id if last_event_id is not None else since, client_id, ticket)
 
 
-@router.get("/events", response_class=EventStream, summary="Follow what happens (server-sent events)")
+@router.get(
+    "/events",
+    status_code=200,
+    response_class=EventStream,
+    summary="Follow what happens (server-sent events)",
+    responses={200: {"content": {EventStream.media_type: {"example": STREAM_EXAMPLE}}}},
+)
 async def follow_events(
     request: Request,
     wish: Annotated[Wish, Depends(wish_of)],

@@ -65,7 +65,7 @@ def _told_of_signals(stop: Any) -> Iterator[None]:
         if callable(following := former[number]):
             following(number, frame)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (int(signal.SIGTERM), int(signal.SIGINT)):
         former[number] = signal.getsignal(number)
         signal.signal(number, handle)
     try:
