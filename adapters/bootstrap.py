@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from uuid import UUID
 
 from adapters.blobs.store import ObstoreBlobStore
@@ -14,16 +14,20 @@ from adapters.exporter.folder import open_folder
 from adapters.pdf.reader import SandboxedPageReader
 from adapters.pdf.sandbox import warm_up
 from adapters.postgres.api_keys import PostgresApiKeys
+from adapters.postgres.api_reading import QueueReading, WorkspaceReading
 from adapters.postgres.dispatch import PostgresDispatch
 from adapters.postgres.errors import translated
+from adapters.postgres.idempotency import RequestKey
 from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.migrate import check_schema, migrate
 from adapters.postgres.pool import LazyPool, connect
 from adapters.postgres.search import PostgresSearcher
+from adapters.postgres.tenancy import WorkspacePool
 from adapters.postgres.transactions import PostgresTransactions
 from adapters.postgres.usage import PostgresReservations
 from adapters.postgres.vector_index import ensure_vector_index
+from adapters.redis.buckets import TokenBuckets
 from adapters.redis.hints import Hints
 from adapters.redis.live import RedisLiveBell
 from adapters.settings import Settings
@@ -65,7 +69,7 @@ class ProducerRuntime:
     replace_document: Callable[..., Receipt | None]
     reindex_document: Callable[..., UUID | None]
     delete_document: Callable[..., bool]
-    retry_job: Callable[[UUID], Verdict]
+    retry_job: Callable[..., Verdict]
     discard_job: Callable[[UUID], Verdict]
     pool: LazyPool
     ledger: PostgresLedger
@@ -187,10 +191,10 @@ def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder) -> Worke
     )
 
 
-def make_producer(settings: Settings, pool: LazyPool | None = None) -> ProducerRuntime:
+def make_producer(settings: Settings, pool: LazyPool | None = None, blobs: BlobStore | None = None) -> ProducerRuntime:
     """Bind the callers' use cases to their ports; nothing connects before it is used."""
     pool = pool or make_pool(settings)
-    transactions, blobs = make_transactions(settings, pool), make_blobs(settings)
+    transactions, blobs = make_transactions(settings, pool), blobs or make_blobs(settings)
     return ProducerRuntime(
         receive_document=partial(
             receive_document, transactions=transactions, blobs=blobs, max_bytes=settings.document_max_bytes
@@ -208,22 +212,79 @@ def make_producer(settings: Settings, pool: LazyPool | None = None) -> ProducerR
 
 
 @dataclass(frozen=True, slots=True)
+class WorkspaceRuntime:
+    """What a caller of the API may do in its workspace, with the rights of that workspace alone. One thread's use."""
+
+    id: UUID
+    pool: WorkspacePool
+    reading: WorkspaceReading
+    producer: ProducerRuntime
+    search: Callable[..., Sequence[Hit]]
+    most_waiting_documents: int
+
+    def request_key(self, operation: str, key: str) -> RequestKey:
+        """Bind an Idempotency-Key."""
+        return RequestKey(self.pool, self.id, operation, key)
+
+
+@dataclass(frozen=True, slots=True)
 class ApiRuntime:
     """What an API process shares between its requests."""
 
     settings: Settings
     pool: LazyPool
     keys: PostgresApiKeys
+    queues: QueueReading
+    buckets: TokenBuckets
+    blobs: BlobStore
+    embedder: Callable[[], Embedder]
+
+    def within(self, workspace_id: UUID) -> WorkspaceRuntime:
+        """Open a workspace for one request."""
+        pool = WorkspacePool(self.pool, workspace_id)
+        return WorkspaceRuntime(
+            id=workspace_id,
+            pool=pool,
+            reading=WorkspaceReading(pool, workspace_id),
+            producer=make_producer(self.settings, pool, self.blobs),
+            search=lambda *args, **options: search_chunks(
+                *args, **options, searcher=PostgresSearcher(self.pool, pool), embedder=self.embedder()
+            ),
+            most_waiting_documents=self.settings.api_backlog_documents,
+        )
 
     def close(self) -> None:
         """Close every connection."""
         self.pool.close()
+        self.buckets.close()
+
+
+#: A caller hears that the database is away after this long, and tries again.
+API_PATIENCE_SECONDS = 3.0
 
 
 def make_api(settings: Settings) -> ApiRuntime:
     """Bind what the HTTP API does to its ports; nothing connects before it is used."""
-    pool = make_pool(settings)
-    return ApiRuntime(settings, pool, PostgresApiKeys(pool))
+    if settings.is_sqlite:
+        raise SettingsError(
+            "DATABASE_URL names a SQLite file, which serves reservations alone; the API needs PostgreSQL"
+        )
+    url, redis_url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
+    pool = LazyPool(url, size=settings.api_database_pool_size, patience_seconds=API_PATIENCE_SECONDS)
+    return ApiRuntime(
+        settings=settings,
+        pool=pool,
+        keys=PostgresApiKeys(pool),
+        queues=QueueReading(pool),
+        buckets=TokenBuckets(
+            redis_url,
+            prefix=settings.queue_name,
+            per_second=settings.api_requests_per_second,
+            burst=settings.api_requests_burst,
+        ),
+        blobs=make_blobs(settings),
+        embedder=cache(partial(make_embedder, settings)),
+    )
 
 
 def make_search(settings: Settings, pool: LazyPool) -> Callable[..., Sequence[Hit]]:

@@ -1,5 +1,6 @@
 """Settings: read once into one frozen object. Nothing else in the project reads the environment."""
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ SECRETS_DIR = Path("/run/secrets")
 DATABASE_SCHEMES = ("postgresql://", "postgres://", "sqlite:///")
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 BLOB_SCHEMES = ("file://", "s3://", "gs://", "az://", "memory://")
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -163,6 +166,42 @@ class Settings(BaseSettings):
         examples=["./crash-tokens"],
     )
 
+    api_host: str = Field(default="127.0.0.1", description="Address the HTTP API listens on.", examples=["0.0.0.0"])
+    api_port: int = Field(default=8000, ge=1, le=65535, description="Port of the HTTP API.", examples=["8080"])
+    api_threads: Positive = Field(
+        default=16, description="Most requests that an API process works on at a time; others queue.", examples=["32"]
+    )
+    api_database_pool_size: Positive = Field(
+        default=8, description="Most pooled connections per API process.", examples=["16"]
+    )
+    api_most_uploads: Positive = Field(
+        default=16, description="Most uploads at a time per API process; one more is answered 503.", examples=["32"]
+    )
+    api_upload_seconds: Positive = Field(
+        default=600, description="Longest time that one upload may take.", examples=["120"]
+    )
+    api_most_waiting: Positive = Field(
+        default=200,
+        description="Most requests that wait (`?wait=`) at a time per API process; one more is answered at once.",
+        examples=["500"],
+    )
+    api_requests_per_second: Positive = Field(
+        default=50, description="Requests a second that one API key may make for long.", examples=["10"]
+    )
+    api_requests_burst: Positive = Field(
+        default=200, description="Requests that one API key may make at once after a pause.", examples=["20"]
+    )
+    api_backlog_documents: Positive = Field(
+        default=10_000,
+        description="Documents of a workspace that may wait to be read; an upload beyond is answered 503.",
+        examples=["1000"],
+    )
+    api_cors_origins: str = Field(
+        default="",
+        description="Origins whose pages may call the API from a browser, separated by commas; empty: none.",
+        examples=["https://app.example.com,https://admin.example.com"],
+    )
+
     document_max_bytes: Positive = Field(
         default=200 * 1024 * 1024, description="Largest upload, in bytes.", examples=["52428800"]
     )
@@ -212,6 +251,13 @@ class Settings(BaseSettings):
     def _blob_scheme(cls, value: str) -> str:
         if not value.startswith(BLOB_SCHEMES):
             raise ValueError(f"must start with one of {', '.join(BLOB_SCHEMES)}")
+        return value
+
+    @field_validator("api_cors_origins")
+    @classmethod
+    def _cors_origins(cls, value: str) -> str:
+        if value and not all(_ORIGIN.fullmatch(origin) for origin in value.split(",")):
+            raise ValueError("must name origins, each a scheme and a host, separated by commas without blanks")
         return value
 
     @field_validator("openai_api_key", "metrics_token", "openai_base_url", mode="before")

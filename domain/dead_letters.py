@@ -1,13 +1,14 @@
 """Dead letters: jobs that failed, kept with arguments and attempts until somebody retries or discards them."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from domain.documents import DocumentState
 from domain.errors import InvalidJobError
-from domain.intake import restart_document
+from domain.intake import restart_document, unheard
 from domain.jobs import TRANSITIONS, JobState, StoredJob
 from domain.ports import Transactions, Unit
 
@@ -54,21 +55,22 @@ def parse_age(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-def retry_job(job_id: UUID, *, transactions: Transactions) -> Verdict:
+def retry_job(job_id: UUID, *, transactions: Transactions, confirm: Callable[[Verdict], None] = unheard) -> Verdict:
     """Run a job again that failed or was cancelled, with all its retries before it.
 
     The job of a document starts the document over, as `reindex_document` does: a new job, nothing paid for twice,
     and the dead letter stays as history that names the new job. Any other job waits again under its own id.
+    `confirm` hears of a retry inside its transaction.
     """
     with transactions() as unit:
         job = unit.dead_letters.hold(job_id)
         reason = _why_not_retried(job)
         if job is None or reason:
             return Verdict(job_id, reason)
-        if job.moves_document:
-            return _restart(unit, job)
-        unit.dead_letters.replay(job_id)
-        return Verdict(job_id, new_job_id=job_id)
+        verdict = _restart(unit, job) if job.moves_document else _replay(unit, job)
+        if verdict.reason is None:
+            confirm(verdict)
+        return verdict
 
 
 def discard_job(job_id: UUID, *, transactions: Transactions) -> Verdict:
@@ -84,6 +86,11 @@ def discard_job(job_id: UUID, *, transactions: Transactions) -> Verdict:
 
 
 NO_SUCH_JOB = "there is no such job"
+
+
+def _replay(unit: Unit, job: StoredJob) -> Verdict:
+    unit.dead_letters.replay(job.id)
+    return Verdict(job.id, new_job_id=job.id)
 
 
 def _restart(unit: Unit, job: StoredJob) -> Verdict:

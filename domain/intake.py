@@ -1,7 +1,7 @@
 """Receive, restart and delete documents."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +26,14 @@ class Receipt:
     document_id: UUID
     job_id: UUID | None
     is_new: bool
+
+
+#: Called with the outcome inside the transaction that makes it true, last: what it writes is committed with it.
+Confirm = Callable[[Receipt], None]
+
+
+def unheard(_: object) -> None:
+    """Confirm to nobody."""
 
 
 class Upload:
@@ -77,6 +85,7 @@ def receive_document(
     blobs: BlobStore,
     max_bytes: int,
     as_copy: bool = False,
+    confirm: Confirm = unheard,
 ) -> Receipt:
     """Store an upload and put in the job that extracts it, in one transaction.
 
@@ -86,9 +95,9 @@ def receive_document(
     """
     with _stored(workspace_id, name, content, transactions, blobs, max_bytes) as document, transactions() as unit:
         twin = unit.intake.find_by_content(workspace_id, document.content_sha256)
-        if twin is None or as_copy:
-            return _add(unit, document)
-        return _repeat(unit, document, twin)
+        receipt = _add(unit, document) if twin is None or as_copy else _repeat(unit, document, twin)
+        confirm(receipt)
+        return receipt
 
 
 def replace_document(
@@ -99,6 +108,7 @@ def replace_document(
     transactions: Transactions,
     blobs: BlobStore,
     max_bytes: int,
+    confirm: Confirm = unheard,
 ) -> Receipt | None:
     """Upload a new version: readers see the old one until the new one is ready; the latest of several wins.
 
@@ -107,18 +117,32 @@ def replace_document(
     """
     with _stored(workspace_id, "", content, transactions, blobs, max_bytes) as version, transactions() as unit:
         before = unit.intake.replace(document_id, workspace_id, version)
-        if before is None or before.content_sha256 == version.content_sha256:
+        if before is None:
             unit.blobs.disown(version.blob_key, after=AT_ONCE)
-            return Receipt(document_id, None, is_new=False) if before else None
-        _exchange_blob(unit, old=before.blob_key, new=version.blob_key)
-        unit.jobs.enqueue("extract_document", document_id, workspace_id, job_id=version.job_id)
-        return Receipt(document_id, version.job_id, is_new=True)
+            return None
+        receipt = _replace(unit, before, version)
+        confirm(receipt)
+        return receipt
 
 
-def reindex_document(document_id: UUID, workspace_id: UUID, *, transactions: Transactions) -> UUID | None:
+def _replace(unit: Unit, before: Document, version: Document) -> Receipt:
+    if before.content_sha256 == version.content_sha256:
+        unit.blobs.disown(version.blob_key, after=AT_ONCE)
+        return Receipt(before.id, None, is_new=False)
+    _exchange_blob(unit, old=before.blob_key, new=version.blob_key)
+    unit.jobs.enqueue("extract_document", before.id, before.workspace_id, job_id=version.job_id)
+    return Receipt(before.id, version.job_id, is_new=True)
+
+
+def reindex_document(
+    document_id: UUID, workspace_id: UUID, *, transactions: Transactions, confirm: Confirm = unheard
+) -> UUID | None:
     """Build the document anew while readers see the old generation; return the job, None when it is in flight."""
     with transactions() as unit:
-        return restart_document(unit, document_id, workspace_id)
+        job_id = restart_document(unit, document_id, workspace_id)
+        if job_id is not None:
+            confirm(Receipt(document_id, job_id, is_new=False))
+        return job_id
 
 
 def delete_document(document_id: UUID, workspace_id: UUID, *, transactions: Transactions, blobs: BlobStore) -> bool:

@@ -92,13 +92,19 @@ def receive_until(connection: ClientConnection, event: str, **data: object) -> l
             return told
 
 
-def close_code(connection: ClientConnection) -> int | None:
-    """Read to the end; return the code the server closed with."""
+def receive_until_closed(connection: ClientConnection) -> tuple[list[dict[str, Any]], int | None]:
+    """Return what is left to read and the code the server closed with."""
+    messages = []
     try:
         while True:
-            connection.recv(timeout=PATIENCE_SECONDS)
+            messages.append(receive(connection))
     except ConnectionClosed as closed:
-        return closed.rcvd.code if closed.rcvd else None
+        return messages, closed.rcvd.code if closed.rcvd else None
+
+
+def close_code(connection: ClientConnection) -> int | None:
+    """Read to the end; return the code the server closed with."""
+    return receive_until_closed(connection)[1]
 
 
 class EventStream:

@@ -1,6 +1,6 @@
 """Who calls: a bearer key names one workspace and what may be done there. Nothing else in a request does."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
@@ -8,7 +8,8 @@ from uuid import UUID
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from adapters.api.problems import Problem
+from adapters.api.problems import Problem, try_again
+from adapters.bootstrap import ApiRuntime, WorkspaceRuntime
 from domain.api_keys import Scope
 
 bearer = HTTPBearer(
@@ -30,10 +31,12 @@ class Principal:
 def principal(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Principal:
-    """Return the caller. Raises Problem: 401 without a key that works."""
+    """Return the caller. Raises Problem: 401 without a key that works, 429 when it calls too often."""
     if credentials is None:
         raise unauthenticated("Send a key: `Authorization: Bearer hr_…`.")
-    return authenticate(request.app, credentials.credentials)
+    caller = authenticate(request.app, credentials.credentials)
+    admit(request.app, caller)
+    return caller
 
 
 def authenticate(app: object, secret: str) -> Principal:
@@ -45,10 +48,17 @@ def authenticate(app: object, secret: str) -> Principal:
     return Principal(workspace_id, key_id, scopes)
 
 
-def requires(scope: Scope) -> Callable[[Principal], Principal]:
+def admit(app: object, caller: Principal) -> None:
+    """Count a request of a key. Raises Problem: 429 when there were too many."""
+    seconds = app.state.runtime.buckets.take(str(caller.key_id))  # type: ignore[attr-defined]
+    if seconds:
+        raise try_again(429, "rate_limited", "This key has made too many requests; make them more slowly.", seconds)
+
+
+def requires(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
     """Return the dependency that lets a key with this scope pass. It raises Problem: 401, 403."""
 
-    def allowed(caller: Annotated[Principal, Depends(principal)]) -> Principal:
+    async def allowed(caller: Annotated[Principal, Depends(principal)]) -> Principal:
         if scope not in caller.scopes:
             headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
             raise Problem(403, "insufficient_scope", f"The key lacks the scope {scope}.", headers=headers)
@@ -56,6 +66,16 @@ def requires(scope: Scope) -> Callable[[Principal], Principal]:
 
     allowed.scope = scope  # type: ignore[attr-defined]
     return allowed
+
+
+def workspace(scope: Scope) -> Callable[[Request, Principal], Awaitable[WorkspaceRuntime]]:
+    """Return the dependency that opens the caller's workspace to a key with this scope."""
+
+    async def opened(request: Request, caller: Annotated[Principal, Depends(requires(scope))]) -> WorkspaceRuntime:
+        runtime: ApiRuntime = request.app.state.runtime
+        return runtime.within(caller.workspace_id)
+
+    return opened
 
 
 def unauthenticated(detail: str) -> Problem:

@@ -1,7 +1,7 @@
 """Every error as RFC 9457 problem details: a code for programs, a sentence for people, nothing about the inside."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -96,21 +96,18 @@ def response_of(problem: Problem) -> JSONResponse:
     return JSONResponse(body_of(problem), problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
+def problem_of(error: Exception) -> Problem:
+    """Translate an error as the application would answer it."""
+    return next(translate(error) for kind, translate in _TRANSLATIONS if isinstance(error, kind))
+
+
 def install_problems(app: FastAPI) -> None:
     """Turn every error of an application into a problem, those of the framework included."""
-    for kind, translate in (
-        (Problem, lambda error: error),
-        (HTTPException, _of_framework),
-        (RequestValidationError, _of_validation),
-        (PermanentError, _of_refusal),
-        (TransientError, _of_outage),
-        (InvalidJobError, _of_invalid),
-        (Exception, _of_bug),
-    ):
+    for kind, translate in _TRANSLATIONS:
         app.add_exception_handler(kind, _handler(translate))
 
 
-def _handler(translate: Any) -> Any:
+def _handler(translate: Callable[[Any], Problem]) -> Any:
     async def handle(_: Request, error: Exception) -> JSONResponse:
         return response_of(translate(error))
 
@@ -165,3 +162,14 @@ def _of_invalid(error: InvalidJobError) -> Problem:
 def _of_bug(error: Exception) -> Problem:
     logger.error("a request failed: %s", type(error).__name__, exc_info=error)
     return Problem(500, "internal_error", "The request failed for a reason that is not yours; it was written down.")
+
+
+_TRANSLATIONS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
+    (Problem, lambda problem: problem),
+    (HTTPException, _of_framework),
+    (RequestValidationError, _of_validation),
+    (PermanentError, _of_refusal),
+    (TransientError, _of_outage),
+    (InvalidJobError, _of_invalid),
+    (Exception, _of_bug),
+)

@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 
 from adapters.postgres.pool import LazyPool
 from adapters.postgres.sql import load_queries
+from adapters.postgres.tenancy import WorkspacePool
 from domain.live import Channel, ChannelKind, LoggedEvent
 
 _LIVE = load_queries("live")
@@ -65,7 +66,7 @@ class PostgresLive:
         query = {ChannelKind.DOCUMENT: "has_document", ChannelKind.TASK: "has_task"}.get(channel.kind)
         if query is None:
             return True
-        with self._pool.connection() as connection:
+        with WorkspacePool(self._pool, workspace_id).connection() as connection:
             params = {"key": channel.key, "workspace_id": workspace_id}
             row = connection.execute(_LIVE[query], params).fetchone()
         return bool(row and row[0])
@@ -94,7 +95,10 @@ class PostgresLive:
             "until": until,
             "limit": limit,
         }
-        with self._pool.connection() as connection, connection.cursor(row_factory=class_row(LoggedEvent)) as cursor:
+        with (
+            WorkspacePool(self._pool, workspace_id).connection() as connection,
+            connection.cursor(row_factory=class_row(LoggedEvent)) as cursor,
+        ):
             return cursor.execute(_LIVE[query], params).fetchall()
 
 

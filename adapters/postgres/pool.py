@@ -22,6 +22,9 @@ LOCK_TIMEOUT_SECONDS = 10
 #: Transactions never wait for anything but the database: a worker that is silent in one has stopped, and holds locks.
 IDLE_IN_TRANSACTION_SECONDS = 15
 
+#: How long a job waits for a connection; people wait less (see `LazyPool`).
+PATIENCE_SECONDS = 30.0
+
 CONNECTION_OPTIONS: dict[str, Any] = {
     "autocommit": True,  # transactions are opened where they are meant
     "application_name": "headrace",
@@ -44,8 +47,13 @@ def connect(database_url: str) -> Connection:
     return psycopg.connect(database_url, **CONNECTION_OPTIONS)
 
 
-def open_pool(database_url: str, *, size: int, min_size: int = 1) -> Pool:
-    """Open a pool and wait until its first connection stands. Raises psycopg_pool.PoolTimeout after 30 s."""
+def open_pool(
+    database_url: str, *, size: int, min_size: int = 1, patience_seconds: float = PATIENCE_SECONDS, wait: bool = True
+) -> Pool:
+    """Open a pool and, unless told otherwise, wait until its first connection stands.
+
+    Raises psycopg_pool.PoolTimeout after `patience_seconds`, as does whoever waits that long for a connection.
+    """
     pool = ConnectionPool(
         database_url,
         kwargs=CONNECTION_OPTIONS,
@@ -53,21 +61,23 @@ def open_pool(database_url: str, *, size: int, min_size: int = 1) -> Pool:
         max_size=size,
         configure=register_vector,
         check=ConnectionPool.check_connection,  # 0.1 ms a checkout against an error after every restart of Postgres
-        timeout=30,
+        timeout=patience_seconds,
         reconnect_timeout=5,  # the default of 300 s backs off to minutes and answers 25 s late after an outage
         name="headrace",
         open=False,
     )
-    pool.open(wait=True, timeout=30)
+    pool.open(wait=wait, timeout=patience_seconds)
     return pool
 
 
 class LazyPool:
     """A pool that opens on first use and again in a forked child, for producers such as an API process."""
 
-    def __init__(self, database_url: str, *, size: int) -> None:
+    def __init__(self, database_url: str, *, size: int, patience_seconds: float | None = None) -> None:
+        """`patience_seconds`: how long callers wait for a connection, each for itself; None: as long as jobs do."""
         self._database_url = database_url
         self._size = size
+        self._patience_seconds = patience_seconds
         self._lock = Lock()
         self._pool: Pool | None = None
         self._pid = 0
@@ -92,5 +102,11 @@ class LazyPool:
     def _open(self) -> Pool:
         with self._lock:
             if self._pool is None or self._pid != os.getpid():
-                self._pool, self._pid = open_pool(self._database_url, size=self._size), os.getpid()
+                self._pool, self._pid = self._new_pool(), os.getpid()
             return self._pool
+
+    def _new_pool(self) -> Pool:
+        if self._patience_seconds is None:
+            return open_pool(self._database_url, size=self._size)
+        # Not waiting here: the others who come meanwhile would wait for this one first, and then for their own.
+        return open_pool(self._database_url, size=self._size, patience_seconds=self._patience_seconds, wait=False)

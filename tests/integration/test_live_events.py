@@ -157,6 +157,7 @@ def test_what_a_ready_document_says(rails: Rails) -> None:
         "document_id": str(document_id),
         "task_id": ready.data["task_id"],
         "state": "ready",
+        "progress": 100,
         "name": "river.pdf",
         "generation": 1,
         "page_count": 1,

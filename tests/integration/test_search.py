@@ -207,6 +207,11 @@ def plan(rails: Rails, workspace_id: UUID, *forbid: str) -> str:
         "workspace_id": workspace_id,
         "query": "number 77",
         "vector": HalfVector(np.ones(8)),
+        "by_meaning": True,
+        "by_words": True,
+        "document_ids": None,
+        "uploaded_from": None,
+        "uploaded_to": None,
         "depth": 50,
         "limit": 10,
     }

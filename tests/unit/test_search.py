@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from domain.errors import InvalidJobError
-from domain.search import MOST_HITS, QUERY_CHARACTERS, Hit, search_chunks
+from domain.search import EVERYWHERE, MOST_HITS, QUERY_CHARACTERS, Hit, SearchMode, search_chunks
 from tests.builders import FakeEmbedder
 
 WORKSPACE = uuid4()
@@ -19,8 +19,10 @@ HIT = Hit(uuid4(), "river.pdf", 0, 1, 1, 0, 4, "mill", 0.03)
 class FakeSearcher:
     asked: list[dict[str, Any]] = field(default_factory=list)
 
-    def search(self, workspace_id: Any, query: str, vector: Any, *, model: str, limit: int) -> Sequence[Hit]:
-        self.asked.append({"query": query, "shape": vector.shape, "model": model, "limit": limit})
+    def search(
+        self, workspace_id: Any, query: str, vector: Any, *, model: str, limit: int, **options: Any
+    ) -> Sequence[Hit]:
+        self.asked.append({"query": query, "shape": vector.shape, "model": model, "limit": limit, **options})
         return [HIT]
 
 
@@ -34,7 +36,23 @@ def test_the_question_is_embedded_once_and_asked_with_its_model():
 
     assert hits == [HIT]
     assert embedder.calls == [["mill wheel"]]
-    assert searcher.asked == [{"query": "mill wheel", "shape": (8,), "model": "fake/8", "limit": 3}]
+    assert searcher.asked == [
+        {
+            "query": "mill wheel",
+            "shape": (8,),
+            "model": "fake/8",
+            "limit": 3,
+            "mode": SearchMode.FUSED,
+            "within": EVERYWHERE,
+        }
+    ]
+
+
+def test_words_alone_need_no_embedding_service():
+    _, searcher, embedder = search("mill wheel", mode=SearchMode.TEXT)
+
+    assert embedder.calls == []
+    assert searcher.asked[0]["shape"] == (8,)
 
 
 @pytest.mark.parametrize("query", ["  mill\x00 wheel \n", "mill wheel\x07"])

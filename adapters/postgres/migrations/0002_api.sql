@@ -99,3 +99,59 @@ SELECT keep_workspaces_apart('unowned_blobs', 'SELECT, INSERT, UPDATE, DELETE',
     'starts_with(key, current_workspace() || ''/'')');
 SELECT keep_workspaces_apart('api_keys', '');
 SELECT keep_workspaces_apart('idempotency_keys', 'SELECT, INSERT, UPDATE, DELETE');
+
+-- How far a document is on one scale for both stages, 0 to 100: extraction fills the first half, indexing the second.
+-- It never goes back while a generation is built, even if an attempt begins a stage again.
+ALTER TABLE documents ADD COLUMN progress smallint NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 100);
+-- How far an ended or overtaken job came; NULL while its document still says so.
+ALTER TABLE jobs ADD COLUMN progress smallint CHECK (progress BETWEEN 0 AND 100);
+
+CREATE FUNCTION note_document_progress() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.progress := CASE
+        WHEN NEW.target_generation <> OLD.target_generation THEN 0
+        WHEN NEW.state = 'ready' THEN 100
+        WHEN NEW.state = 'extracting' THEN
+            greatest(OLD.progress, least(49, coalesce(50 * NEW.pages_done / nullif(NEW.page_count, 0), 0)))
+        WHEN NEW.state = 'indexing' THEN
+            greatest(OLD.progress, 50 + least(49, coalesce(50 * NEW.chunks_done / nullif(NEW.chunk_count, 0), 0)))
+        ELSE OLD.progress END;
+    -- Whoever ends, replaces or deletes a document in flight holds its job already.
+    IF OLD.state IN ('uploaded', 'extracting', 'indexing')
+       AND (NEW.state IN ('failed', 'deleted') OR NEW.target_generation <> OLD.target_generation) THEN
+        UPDATE jobs SET progress = OLD.progress WHERE id = OLD.job_id;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER note_document_progress BEFORE UPDATE ON documents
+    FOR EACH ROW EXECUTE FUNCTION note_document_progress();
+
+-- Jobs as the API tells of them. A document's task is the job that extracts it and, from its success on, the job that
+-- indexes what was extracted: the first that was put in before the document was started over.
+CREATE VIEW tasks WITH (security_invoker = true) AS
+SELECT e.id, e.workspace_id, e.document_id, e.actor AS kind, s.id AS job_id, s.actor AS stage, s.queue, s.state,
+       CASE WHEN s.state = 'succeeded' THEN 'completed'
+            WHEN s.state IN ('failed', 'cancelled') THEN s.state
+            WHEN s.state = 'running' OR e.started_at IS NOT NULL THEN 'processing'
+            ELSE 'pending' END AS status,
+       CASE WHEN s.state = 'succeeded' THEN 100
+            ELSE least(99, coalesce(s.progress, CASE WHEN d.job_id = s.id THEN d.progress END, 0)) END AS progress,
+       s.attempt, s.crash_count, s.cancel_requested_at IS NOT NULL AS cancel_requested, s.available_at,
+       e.created_at, e.started_at, s.finished_at, s.failure_code, s.failure_message, s.replayed_by,
+       CASE WHEN d.job_id = s.id AND d.state = 'ready' THEN d.generation END AS generation,
+       CASE WHEN d.job_id = s.id THEN d.page_count END AS page_count,
+       CASE WHEN d.job_id = s.id THEN d.chunk_count END AS chunk_count,
+       CASE WHEN d.job_id = s.id THEN d.tokens_embedded END AS tokens_embedded
+FROM jobs e
+LEFT JOIN LATERAL (
+    SELECT i.id FROM jobs i
+    WHERE e.actor = 'extract_document' AND e.state = 'succeeded'
+      AND i.document_id = e.document_id AND i.actor = 'index_document' AND i.created_at >= e.created_at
+      AND NOT EXISTS (SELECT FROM jobs later WHERE later.document_id = e.document_id AND later.actor = 'extract_document'
+                      AND later.created_at > e.created_at AND later.created_at <= i.created_at)
+    ORDER BY i.created_at LIMIT 1
+) i ON true
+JOIN jobs s ON s.id = coalesce(i.id, e.id)
+LEFT JOIN documents d ON d.id = e.document_id
+WHERE e.actor <> 'index_document' AND e.workspace_id <> '00000000-0000-0000-0000-000000000000';
+GRANT SELECT ON tasks TO headrace_api;

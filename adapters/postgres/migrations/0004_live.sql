@@ -51,7 +51,7 @@ CREATE FUNCTION note_document() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO job_events (job_id, workspace_id, document_id, event, data)
     VALUES (NEW.job_id, NEW.workspace_id, NEW.id, 'document.' || coalesce(TG_ARGV[0], NEW.state), jsonb_strip_nulls(
-        jsonb_build_object('state', NEW.state, 'name', NEW.name, 'generation', NEW.generation,
+        jsonb_build_object('state', NEW.state, 'progress', NEW.progress, 'name', NEW.name, 'generation', NEW.generation,
                            'page_count', NEW.page_count, 'pages_done', NEW.pages_done,
                            'chunk_count', NEW.chunk_count, 'chunks_done', NEW.chunks_done,
                            'warning', NEW.warning, 'code', NEW.failure_code, 'error', NEW.failure_message)));

@@ -1,0 +1,51 @@
+"""What requests and answers look like. Field descriptions and examples become the OpenAPI description."""
+
+from adapters.api.models.base import Answer, Failure, ProblemDetails
+from adapters.api.models.documents import (
+    BatchItem,
+    BatchReceipt,
+    Chunk,
+    ChunkList,
+    Document,
+    DocumentList,
+    Page,
+    Progress,
+    Receipt,
+    StageProgress,
+    Started,
+)
+from adapters.api.models.search import Hit, SearchAnswer, SearchRequest
+from adapters.api.models.status import Alive, Connections, Health, JobCounts, QueueCounts, Stats
+from adapters.api.models.tasks import Attempt, Task, TaskList, TaskResult, TaskState, WhyNot
+
+__all__ = [
+    "Alive",
+    "Answer",
+    "Attempt",
+    "BatchItem",
+    "BatchReceipt",
+    "Chunk",
+    "ChunkList",
+    "Connections",
+    "Document",
+    "DocumentList",
+    "Failure",
+    "Health",
+    "Hit",
+    "JobCounts",
+    "Page",
+    "ProblemDetails",
+    "Progress",
+    "QueueCounts",
+    "Receipt",
+    "SearchAnswer",
+    "SearchRequest",
+    "StageProgress",
+    "Started",
+    "Stats",
+    "Task",
+    "TaskList",
+    "TaskResult",
+    "TaskState",
+    "WhyNot",
+]
