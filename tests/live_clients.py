@@ -71,7 +71,14 @@ def open_socket(
     """Open a WebSocket with a key in the header, or whatever is in the query."""
     text = "&".join(f"{name}={value}" for name, value in query.items())
     uri = f"ws://{server.address}/ws/{channel}?{text}"
-    return connect(uri, additional_headers=_headers(key), proxy=None, compression=None, open_timeout=PATIENCE_SECONDS)
+    return connect(
+        uri,
+        additional_headers=_headers(key),
+        proxy=None,
+        compression=None,
+        open_timeout=PATIENCE_SECONDS,
+        close_timeout=0.2,  # this client does not read on for the answer to its goodbye while messages wait
+    )
 
 
 def receive(connection: ClientConnection) -> dict[str, Any]:

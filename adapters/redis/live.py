@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -9,6 +10,9 @@ import redis.asyncio
 #: A ring that takes longer than this is not worth waiting for.
 SOCKET_TIMEOUT_SECONDS = 2.0
 RECONNECT_SECONDS = 1.0
+
+#: After this long without a ring Redis is asked whether it is still there; a vanished host says nothing.
+SILENCE_SECONDS = 15.0
 
 
 class RedisLiveBell:
@@ -29,16 +33,23 @@ class RedisLiveBell:
         """Call `heard` whenever somebody rings, and after each time that Redis was away; until cancelled."""
         while True:
             try:
-                async with redis.asyncio.Redis.from_url(self._url, socket_keepalive=True, retry=None) as client:
-                    await self._hear(client, heard)
+                async with redis.asyncio.Redis.from_url(self._url, retry=None) as client, client.pubsub() as pubsub:
+                    await pubsub.subscribe(self._channel)
+                    await self._hear(pubsub, heard)
             except (redis.RedisError, OSError):
                 await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def _hear(self, client: redis.asyncio.Redis, heard: Callable[[], None]) -> None:
-        async with client.pubsub() as pubsub:
-            await pubsub.subscribe(self._channel)
-            async for _ in pubsub.listen():  # the first message confirms the subscription
+    async def _hear(self, pubsub: Any, heard: Callable[[], None]) -> None:
+        is_asked = False
+        while True:
+            message = await pubsub.get_message(timeout=SILENCE_SECONDS)
+            if message is None and is_asked:
+                raise redis.ConnectionError("no answer")
+            if message is None:
+                await pubsub.ping()
+            elif message["type"] != "pong":  # a ring, or the confirmation that from now on all are heard
                 heard()
+            is_asked = message is None
 
     def close(self) -> None:
         """Close every connection."""

@@ -48,9 +48,11 @@ class Follower:
                     await self._follow(EventLog(connection))
             except (psycopg.Error, OSError, TimeoutError) as error:
                 if not self._is_away:
-                    logger.warning("The log of events is not available: %s", type(error).__name__)
+                    logger.warning("the log of events is not available: %s", type(error).__name__)
                 self._is_away = True
-                await asyncio.sleep(RECONNECT_SECONDS)
+            except Exception as error:  # a bug must not leave every watcher in silence
+                logger.error("the log of events was not read: %s", type(error).__name__, exc_info=error)
+            await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _follow(self, log: EventLog) -> None:
         await self._start(log)

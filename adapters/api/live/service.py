@@ -21,6 +21,8 @@ from adapters.postgres.pool import LazyPool
 from adapters.redis.live import RedisLiveBell
 from adapters.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 _TICKET = re.compile(rf"{TICKET_BRAND}[\w-]+")
 
 
@@ -39,6 +41,8 @@ class Live:
     async def running(self) -> AsyncIterator[None]:
         """Follow the log until the context ends; end every watch with the process's first signal to stop."""
         tasks = [asyncio.create_task(self.follower.run()), asyncio.create_task(self._bell.listen(self.follower.wake))]
+        for task in tasks:
+            task.add_done_callback(_tell_of_bug)
         try:
             with _hidden_tickets(), _told_of_signals(lambda: self.hub.end_all(RESTART)):
                 yield
@@ -48,6 +52,11 @@ class Live:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._bell.close()
+
+
+def _tell_of_bug(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.critical("live progress has stopped: %s", type(error).__name__, exc_info=error)
 
 
 @contextmanager
