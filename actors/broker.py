@@ -20,6 +20,7 @@ from adapters.bootstrap import (
 from adapters.crash_tokens import arm_from
 from adapters.exporter.folder import open_folder
 from adapters.exporter.keeping import keep_exporter
+from adapters.logs import configure_logging
 from adapters.redis.broker import LedgerBroker
 from adapters.settings import Settings
 from middleware.attempt import HeldLeases
@@ -60,11 +61,12 @@ def make_broker(settings: Settings) -> tuple[LedgerBroker, RuntimeLifecycle[Work
         open_folder=open_folder,
         keep_exporter=partial(keep_exporter, is_wanted=settings.metrics_port > 0),
     )
+    configure = partial(configure_logging, log_format=settings.log_format, log_level=settings.log_level)
     middleware = [  # before_* hooks run downwards, after_* hooks upwards
         lifecycle,  # first up, last down: everything below needs the runtime
         threads,  # leases are renewed before the first claim and until the last settle
         job_ledger,  # claims before anything else judges the message
-        LogContext(log_format=settings.log_format, log_level=settings.log_level),  # ids of the claimed job
+        LogContext(configure),  # ids of the claimed job
         FailedState(ledger),  # sees every bad end, in before_nack
         LiveRings(make_live_bell(settings)),  # rings for watchers once the attempt has begun or ended
         Metrics(),  # reads the outcome before job_ledger lets the attempt go

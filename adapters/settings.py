@@ -167,7 +167,13 @@ class Settings(BaseSettings):
     )
 
     api_host: str = Field(default="127.0.0.1", description="Address the HTTP API listens on.", examples=["0.0.0.0"])
-    api_port: int = Field(default=8000, ge=1, le=65535, description="Port of the HTTP API.", examples=["8080"])
+    api_port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        description="Port of the HTTP API; with 0 `headrace up` does not start it.",
+        examples=["8080"],
+    )
     api_threads: Positive = Field(
         default=16, description="Most requests that an API process works on at a time; others queue.", examples=["32"]
     )

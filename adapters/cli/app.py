@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adapters.cli import jobs
+from adapters.cli import jobs, keys
 from adapters.cli.programs import DEFAULT_PROCESSES, DEFAULT_THREADS
 
 EXAMPLES = """\
@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 
 app.add_typer(jobs.app)
+app.add_typer(keys.app)
+app.add_typer(keys.workspaces)
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the embedded servers.", show_default="the platform's")]
@@ -44,7 +46,7 @@ def up(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run everything: PostgreSQL, Valkey, workers, scheduler. Ctrl-C stops all of it.
+    """Run everything: PostgreSQL, Valkey, workers, scheduler, HTTP API. Ctrl-C stops all of it.
 
     DATABASE_URL and REDIS_URL name servers to use instead.
     """
@@ -193,3 +195,22 @@ def schedule(data_dir: DataDir = None) -> None:
 
     _, place = resolve(data_dir)
     become(scheduler_command(place.environment if place else []))
+
+
+@app.command()
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="API_HOST")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port.", show_default="API_PORT")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Serve the HTTP API, in this command's place. `headrace keys create` makes the keys that it asks for."""
+    from adapters.cli.place import resolve
+    from adapters.cli.programs import api_command, become, has_api
+
+    _, place = resolve(data_dir)
+    if not has_api():
+        typer.echo("The HTTP API needs fastapi, uvicorn and python-multipart: pip install 'headrace[api]'", err=True)
+        raise typer.Exit(1)
+    chosen = {"API_HOST": host, "API_PORT": port}
+    environment = [*(place.environment if place else []), *(f"{k}={v}" for k, v in chosen.items() if v is not None)]
+    become(api_command(environment))

@@ -1,8 +1,9 @@
-"""The commands that run workers and scheduler, from a checkout and from a wheel alike."""
+"""The commands that run workers, scheduler and API, from a checkout and from a wheel alike."""
 
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +26,16 @@ def scheduler_command(environment: Sequence[str] = ()) -> list[str]:
     """Return the command that runs the scheduler. Periodiq cannot be run with `-m`."""
     run = "from periodiq import entrypoint; entrypoint()"
     return [*_prefix(environment), sys.executable, "-c", run, "actors", "--path", str(ROOT)]
+
+
+def api_command(environment: Sequence[str] = ()) -> list[str]:
+    """Return the command that serves the HTTP API."""
+    return [*_prefix(environment), sys.executable, "-m", "adapters.api"]
+
+
+def has_api() -> bool:
+    """Tell whether the packages that the HTTP API needs are installed."""
+    return all(find_spec(name) is not None for name in ("fastapi", "uvicorn", "python_multipart"))
 
 
 def _prefix(environment: Sequence[str]) -> list[str]:

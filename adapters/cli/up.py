@@ -1,10 +1,10 @@
-"""`headrace up`: servers, workers and scheduler under one supervisor."""
+"""`headrace up`: servers, workers, scheduler and API under one supervisor."""
 
 import sys
 from pathlib import Path
 
 from adapters.cli.place import Named, Place, own_place, published
-from adapters.cli.programs import scheduler_command, worker_command
+from adapters.cli.programs import api_command, has_api, scheduler_command, worker_command
 from adapters.cli.screen import facts, out, put_json, say
 from adapters.cli.session import prepare
 from adapters.embedded.folders import default_data_dir
@@ -15,7 +15,7 @@ from adapters.settings import Settings, load_settings
 
 
 def run_up(data_dir: Path | None, *, processes: int, threads: int, postgres_port: int | None, as_json: bool) -> int:
-    """Start whatever the settings do not name, migrate, and run workers and scheduler until a signal; return 0 then."""
+    """Start what the settings do not name, migrate, run workers, scheduler and API until a signal; return 0 then."""
     named, folder = Named(), data_dir or default_data_dir()
     say(f"Starting in {folder} ...", "dim")
     needs_postgres, needs_valkey = named.database_url is None, named.redis_url is None
@@ -28,6 +28,8 @@ def run_up(data_dir: Path | None, *, processes: int, threads: int, postgres_port
             Program("worker", worker_command(environment, processes=processes, threads=threads)),
             Program("schedule", scheduler_command(environment)),
         ]
+        if has_api() and settings.api_port:
+            programs.append(Program("api", api_command(environment)))
         with published(place, stack.data_dir):
             _tell(stack, place, settings, done, as_json=as_json)
             code = Supervisor(programs, output=sys.stderr.buffer, servers=stack.servers).run()
@@ -48,6 +50,7 @@ def _tell(stack: Stack, place: Place, settings: Settings, done: list[str], *, as
         "metrics": f"http://{settings.metrics_host}:{settings.metrics_port}/metrics"
         if settings.metrics_port
         else "off",
+        "api": f"http://{settings.api_host}:{settings.api_port}" if has_api() and settings.api_port else "off",
         "embeddings": settings.embedding_provider,
         "data_folder": str(stack.data_dir),
         "logs": str(stack.data_dir / "logs"),

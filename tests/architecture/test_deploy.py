@@ -14,6 +14,7 @@ import pytest
 import yaml
 from dramatiq.cli import make_argument_parser
 
+from adapters.api.__main__ import SHUTDOWN_SECONDS
 from adapters.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,7 @@ ALERTS = ROOT / "deploy/prometheus/alerts.yml"
 SETTING_NAMES = {name.upper() for name in Settings.model_fields}
 FOREIGN = {"prometheus", "grafana", "postgres", "valkey"}  # images that others build
 # Read by compose itself, never by Headrace.
-COMPOSE_ONLY = {"HEADRACE_REQUIREMENTS", "HEADRACE_POSTGRES_PORT", "HEADRACE_VALKEY_PORT"}
+COMPOSE_ONLY = {"HEADRACE_REQUIREMENTS", "HEADRACE_POSTGRES_PORT", "HEADRACE_VALKEY_PORT", "HEADRACE_API_PORT"}
 CONNECTIONS_BESIDE_THE_POOL = 2
 
 # The names that dashboards, alerts and their readers rely on.
@@ -136,7 +137,7 @@ def test_every_container_is_confined(compose, ours):
         assert service["user"] == "10001:10001", name
         assert service["read_only"] is True, name
         assert service["init"] is True, name
-        assert not service.get("ports"), name
+        assert bool(service.get("ports")) is (name == "api"), name
 
 
 def test_every_container_says_whether_it_is_well(compose):
@@ -146,7 +147,7 @@ def test_every_container_says_whether_it_is_well(compose):
 
 
 def test_workers_start_after_the_migration(ours):
-    for name in ("worker-extract", "worker-index", "scheduler"):
+    for name in ("worker-extract", "worker-index", "scheduler", "api"):
         assert ours[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
@@ -171,8 +172,11 @@ def test_all_replicas_together_stay_below_the_connection_limit(compose, ours):
         pool = int(service["environment"]["DATABASE_POOL_SIZE"])
         needed += service["deploy"]["replicas"] * processes * (pool + CONNECTIONS_BESIDE_THE_POOL)
 
-    assert needed == 54, "the arithmetic at the top of docker-compose.yml is out of date"
-    assert needed < limit / 2, "leave room for the API, migrations and a rolling deployment that runs both versions"
+    api = ours["api"]
+    needed += api["deploy"]["replicas"] * int(api["environment"]["API_DATABASE_POOL_SIZE"])
+
+    assert needed == 62, "the arithmetic at the top of docker-compose.yml is out of date"
+    assert needed < limit / 2, "leave room for migrations and a rolling deployment that runs both versions"
 
 
 def test_docker_waits_longer_than_the_worker_for_running_jobs(ours):
@@ -180,6 +184,12 @@ def test_docker_waits_longer_than_the_worker_for_running_jobs(ours):
         milliseconds = make_argument_parser().parse_args(ours[name]["command"][1:]).worker_shutdown_timeout
 
         assert int(ours[name]["stop_grace_period"].removesuffix("s")) * 1000 > milliseconds + 10_000
+
+
+def test_docker_waits_longer_than_the_api_for_running_requests(ours):
+    assert int(ours["api"]["stop_grace_period"].removesuffix("s")) > SHUTDOWN_SECONDS + 5
+    assert ours["api"]["command"] == ["headrace", "api"]
+    assert f":{ours['api']['environment']['API_PORT']}/livez" in " ".join(ours["api"]["healthcheck"]["test"])
 
 
 def test_a_worker_has_room_for_its_parsers(ours):

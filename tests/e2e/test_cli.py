@@ -21,12 +21,12 @@ from tests.conftest import short_folder
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "adapters.cli.main"]
 NOBODY = "00000000-0000-4000-8000-0000000000ff"
-OURS = {"DATABASE_URL", "REDIS_URL", "BLOB_URL", "NO_COLOR", "FORCE_COLOR", "METRICS_PORT"}
+OURS = {"DATABASE_URL", "REDIS_URL", "BLOB_URL", "NO_COLOR", "FORCE_COLOR", "METRICS_PORT", "API_PORT"}
 
 
 def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in OURS}
-    return kept | {"PYTHONPATH": str(ROOT), "METRICS_PORT": "0", "COLUMNS": "100"} | more
+    return kept | {"PYTHONPATH": str(ROOT), "METRICS_PORT": "0", "API_PORT": "0", "COLUMNS": "100"} | more
 
 
 def run(*arguments: str, stdin: bytes = b"", seconds: float = 60, **more: str) -> subprocess.CompletedProcess[str]:

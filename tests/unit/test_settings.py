@@ -38,7 +38,7 @@ WRONG = {
     "KEEP_FAILED_JOBS_DAYS": "0",
     "KEEP_EVENTS_DAYS": "-1",
     "KEEP_TICKS_DAYS": "for ever",
-    "API_PORT": "0",
+    "API_PORT": "65536",
     "API_THREADS": "0",
     "API_DATABASE_POOL_SIZE": "0",
     "API_MOST_UPLOADS": "0",

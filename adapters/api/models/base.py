@@ -19,6 +19,7 @@ class Answer(BaseModel):
 
 
 def example(**members: Any) -> ConfigDict:
+    """Describe an answer by one example."""
     return ConfigDict(extra="forbid", json_schema_extra={"examples": [members]})
 
 
