@@ -39,9 +39,8 @@ class Server(Workers):
 @contextmanager
 def running_api(environment: Mapping[str, str], port: int) -> Iterator[Server]:
     """Serve the application; started again whenever it ends."""
-    command = [sys.executable, "-m", "uvicorn", "adapters.api:app", "--port", str(port)]
-    command += ["--timeout-graceful-shutdown", "10"]
-    with started(command, environment, restart=True) as server:
+    command = [sys.executable, "-m", "adapters.api"]
+    with started(command, {**environment, "API_PORT": str(port)}, restart=True) as server:
         server.__class__, server.port = Server, port
         server.wait_until(server.answers)
         yield server
