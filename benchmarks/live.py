@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -198,7 +199,7 @@ def summary(seen: list[list[int]], expected: list[int], lags: list[float]) -> di
     return {
         "deliveries": len(lags),
         "missing": sum(count - len(ids) for ids, count in zip(seen, expected, strict=True)),
-        "doubled_or_unordered": sum(a >= b for ids in seen for a, b in zip(ids, ids[1:], strict=False)),
+        "doubled_or_unordered": sum(a >= b for ids in seen for a, b in pairwise(ids)),
         "lag_ms": {
             "p50": round(statistics.median(lags) * 1000, 1),
             "p99": round(lags[int(len(lags) * 0.99)] * 1000, 1),

@@ -149,13 +149,35 @@ def family_of(logged: LoggedEvent) -> Family | None:
 
 
 def _document_data(logged: LoggedEvent) -> dict[str, Any]:
-    facts = {key: value for key, value in logged.data.items() if key not in ("code", "error")}
-    return {**_ids(logged), **facts, **_failure(logged), "at": logged.at.isoformat()}
+    """Return what is news of a document, in the shape that `GET /documents/{id}` has."""
+    facts = logged.data
+    return {
+        **_ids(logged),
+        "name": facts.get("name"),
+        "state": facts.get("state"),
+        "progress": {
+            "percent": facts.get("progress", 0),
+            "extraction": {"done": facts.get("pages_done", 0), "total": facts.get("page_count")},
+            "indexing": {"done": facts.get("chunks_done", 0), "total": facts.get("chunk_count")},
+        },
+        "failure": _failure(logged),
+        "warning": facts.get("warning"),
+        "page_count": facts.get("page_count"),
+        "chunk_count": facts.get("chunk_count"),
+        "generation": facts.get("generation", 0),
+        "at": logged.at.isoformat(),
+    }
 
 
 def _task_data(logged: LoggedEvent, name: str) -> dict[str, Any]:
     status = name.removeprefix("task.")
-    data = {**_ids(logged), "actor": logged.actor, "status": status, **_failure(logged), "at": logged.at.isoformat()}
+    data: dict[str, Any] = {
+        **_ids(logged),
+        "actor": logged.actor,
+        "status": status,
+        "error": _failure(logged),
+        "at": logged.at.isoformat(),
+    }
     if "attempt" in logged.data:
         data["attempt"] = logged.data["attempt"]
     if status == "retrying":
@@ -170,9 +192,9 @@ def _ids(logged: LoggedEvent) -> dict[str, str | None]:
     }
 
 
-def _failure(logged: LoggedEvent) -> dict[str, Any]:
+def _failure(logged: LoggedEvent) -> dict[str, Any] | None:
     error = logged.data.get("error")
-    return {"error": {"code": logged.data.get("code"), "message": error}} if error else {}
+    return {"code": logged.data.get("code"), "message": error} if error else None
 
 
 class LiveBell(Protocol):

@@ -58,7 +58,7 @@ def call(
     request = urllib.request.Request(f"http://{server.address}{path}", method=method, headers=_headers(key) | headers)
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
-            return answer.status, json.load(answer), _lower(answer.headers)
+            return answer.status, json.loads(answer.read() or "{}"), _lower(answer.headers)
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error), _lower(error.headers)

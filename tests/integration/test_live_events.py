@@ -129,6 +129,10 @@ def test_deliveries_of_webhooks_are_no_news(rails: Rails) -> None:
 # Documents
 
 
+def pages_done(event: LiveEvent) -> int:
+    return int(event.data["progress"]["extraction"]["done"])
+
+
 def test_a_documents_task_goes_on_until_it_is_indexed(rails: Rails) -> None:
     document_id = a_ready_document(rails, ["The river turns the mill."] * 3)
     task_id = rails.column("SELECT id FROM jobs WHERE document_id = %s ORDER BY created_at", document_id)[0]
@@ -156,14 +160,18 @@ def test_what_a_ready_document_says(rails: Rails) -> None:
     assert ready.data | {"at": None} == {
         "document_id": str(document_id),
         "task_id": ready.data["task_id"],
-        "state": "ready",
-        "progress": 100,
         "name": "river.pdf",
-        "generation": 1,
+        "state": "ready",
+        "progress": {
+            "percent": 100,
+            "extraction": {"done": 1, "total": 1},
+            "indexing": {"done": 1, "total": 1},
+        },
+        "failure": None,
+        "warning": None,
         "page_count": 1,
-        "pages_done": 1,
         "chunk_count": 1,
-        "chunks_done": 1,
+        "generation": 1,
         "at": None,
     }
 
@@ -173,7 +181,7 @@ def test_a_failed_document_says_why(rails: Rails) -> None:
 
     told = {event.name: event.data for event in replay(rails, document_channel(document_id))}
 
-    assert told["document.failed"]["error"] == {"code": A_FAILURE.code, "message": A_FAILURE.message}
+    assert told["document.failed"]["failure"] == {"code": A_FAILURE.code, "message": A_FAILURE.message}
     assert told["task.failed"]["error"] == {"code": A_FAILURE.code, "message": A_FAILURE.message}
 
 
@@ -183,7 +191,7 @@ def test_pages_tell_every_twentieth_of_the_way_and_not_the_end(rails: Rails) -> 
         with rails.transaction(held.lease) as unit:
             unit.pages.add(held.document, a_batch(["water"], first=first, page_count=200))
 
-    done = [e.data["pages_done"] for e in replay(rails) if e.name == "document.progress"]
+    done = [pages_done(e) for e in replay(rails) if e.name == "document.progress"]
 
     assert done == list(range(10, 200, 10))
 
@@ -195,7 +203,7 @@ def test_a_slow_batch_tells_its_progress_however_small(rails: Rails) -> None:
         with rails.transaction(held.lease) as unit:
             unit.pages.add(held.document, a_batch(["water"], first=first, page_count=1000))
 
-    assert [e.data["pages_done"] for e in replay(rails) if e.name == "document.progress"] == [1, 2]
+    assert [pages_done(e) for e in replay(rails) if e.name == "document.progress"] == [1, 2]
 
 
 def test_chunks_tell_their_progress(rails: Rails) -> None:
@@ -205,7 +213,9 @@ def test_chunks_tell_their_progress(rails: Rails) -> None:
         rails.connection.execute("UPDATE documents SET chunk_count = 100, chunks_done = %s", [done])
 
     told = [
-        e.data["chunks_done"] for e in replay(rails, document_channel(document_id)) if e.name == "document.progress"
+        e.data["progress"]["indexing"]["done"]
+        for e in replay(rails, document_channel(document_id))
+        if e.name == "document.progress"
     ]
 
     assert told == list(range(5, 100, 5))
