@@ -170,7 +170,7 @@ function stateOf(doc, percent) {
 function detailOf(doc) {
   const { extraction, indexing } = doc.progress ?? {};
   if (doc.state === 'extracting' && extraction?.total) return `Page ${extraction.done} of ${extraction.total}`;
-  if (doc.state === 'indexing' && indexing?.total) return `${indexing.done} of ${plural(indexing.total, 'passage')}`;
+  if (doc.state === 'indexing' && indexing?.total) return `${indexing.done.toLocaleString('en')} of ${plural(indexing.total, 'passage')}`;
   if (doc.state === 'indexing' && doc.page_count) return `${plural(doc.page_count, 'page')} read`;
   if (doc.state === 'ready') return `${plural(doc.page_count ?? 0, 'page')}, ${plural(doc.chunk_count ?? 0, 'passage')}`;
   return '';
