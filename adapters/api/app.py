@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from adapters.api import demo, documents, search, status, tasks
+from adapters.api.body_limit import BodyLimit
 from adapters.api.envelope import Envelope
 from adapters.api.live import router as live
 from adapters.api.live.service import Live
@@ -19,9 +20,6 @@ from adapters.bootstrap import make_api
 from adapters.settings import Settings, load_settings
 
 VERSION = "0.1.0"
-
-#: No request but an upload needs more; uploads count for themselves.
-MOST_BODY_BYTES = 256 * 1024
 
 DESCRIPTION = """\
 PDFs in, retrieval-ready chunks with embeddings out.
@@ -42,7 +40,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=MOST_BODY_BYTES,
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
@@ -69,6 +66,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             expose_headers=["Location", "Retry-After", "X-Request-ID", "Idempotency-Replayed"],
             max_age=600,
         )
+    app.add_middleware(BodyLimit)
     app.add_middleware(Envelope)
 
 

@@ -33,9 +33,6 @@ Writable = Annotated[WorkspaceRuntime, Depends(workspace(Scope.WRITE_DOCUMENTS))
 AsCopy = Annotated[bool, Query(description="Add the file even if the workspace has the same bytes already.")]
 States = Annotated[list[DocumentState] | None, Query(description="In one of these states.")]
 
-#: Uploads count the bytes of their bodies themselves.
-COUNTED_ELSEWHERE = 2**62
-
 #: When to look at a task for the first time.
 LOOK_AGAIN = {"Retry-After": "1"}
 BACKLOG_SECONDS = 30
@@ -54,7 +51,6 @@ _INNER = frozenset({"progress", "pages_done", "chunks_done", "failure_code", "fa
         **problems(400, 408, 409, 413, 415),
     },
     openapi_extra=file_body(),
-    max_body_size=COUNTED_ELSEWHERE,
 )
 async def upload_document(
     request: Request, here: Writable, copy: AsCopy = False, idempotency_key: IdempotencyKey = None
@@ -72,7 +68,6 @@ async def upload_document(
     response_model=models.BatchReceipt,
     responses={202: {"description": "What became of each file."}, **problems(400, 408, 413, 415)},
     openapi_extra=file_body(several=True),
-    max_body_size=COUNTED_ELSEWHERE,
 )
 async def upload_documents(request: Request, here: Writable, copy: AsCopy = False) -> Response:
     """Store several PDFs. Each is taken or refused by itself; sent twice, the same bytes are one document."""
@@ -164,7 +159,6 @@ def read_file(document_id: UUID, request: Request, here: Readable) -> FileRespon
         **problems(400, 404, 408, 409, 413, 415),
     },
     openapi_extra=file_body(),
-    max_body_size=COUNTED_ELSEWHERE,
 )
 async def replace_file(
     document_id: UUID, request: Request, here: Writable, idempotency_key: IdempotencyKey = None

@@ -1,4 +1,4 @@
-"""What surrounds every request: an id, security headers, one line in the log."""
+"""What surrounds every request: an id, security headers, one line in the log, an answer even to a bug."""
 
 import logging
 import re
@@ -7,6 +7,8 @@ from uuid import uuid4
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from adapters.api.problems import problem_of, response_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, began, status = _request_id(scope), time.monotonic(), 500
+        request_id, began, status = _request_id(scope), time.monotonic(), 0
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -53,6 +55,10 @@ class Envelope:
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            if status:  # the answer has begun: all that is left is to break it off
+                raise
+            await response_of(problem_of(error))(scope, receive, send_with_headers)
         finally:
             if scope["path"] not in UNLOGGED:
                 logger.info(

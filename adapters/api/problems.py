@@ -102,9 +102,10 @@ def problem_of(error: Exception) -> Problem:
 
 
 def install_problems(app: FastAPI) -> None:
-    """Turn every error of an application into a problem, those of the framework included."""
+    """Turn every expected error of an application into a problem, those of the framework included."""
     for kind, translate in _TRANSLATIONS:
-        app.add_exception_handler(kind, _handler(translate))
+        if kind is not Exception:  # bugs: see envelope.py
+            app.add_exception_handler(kind, _handler(translate))
 
 
 def _handler(translate: Callable[[Any], Problem]) -> Any:

@@ -15,7 +15,7 @@ from domain.search import Within
 router = APIRouter(tags=["search"])
 
 
-@router.post("/search", response_model=models.SearchAnswer, responses=problems(413))
+@router.post("/search", response_model=models.SearchAnswer, responses=problems(400, 413))
 def search(
     wanted: models.SearchRequest, here: Annotated[WorkspaceRuntime, Depends(workspace(Scope.SEARCH))]
 ) -> dict[str, Any]:

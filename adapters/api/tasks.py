@@ -37,6 +37,9 @@ Wait = Annotated[
 ]
 Statuses = Annotated[list[TaskStatus] | None, Query(description="In one of these statuses.")]
 
+#: The name of an actor.
+KIND = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
+
 #: A waiting request looks at its task again after these pauses, the last one repeated.
 LOOK_SECONDS = (0.1, 0.2, 0.3, 0.5)
 #: When to ask again, in seconds.
@@ -80,7 +83,7 @@ class Waiters:
 def list_tasks(  # noqa: PLR0917 - the framework calls it by name
     here: Readable,
     status: Statuses = None,
-    kind: Annotated[str | None, Query(max_length=100, description="Of this kind.")] = None,
+    kind: Annotated[str | None, Query(pattern=KIND, description="Of this kind.")] = None,
     document_id: Annotated[UUID | None, Query(description="Of this document.")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
@@ -88,7 +91,6 @@ def list_tasks(  # noqa: PLR0917 - the framework calls it by name
     """List tasks, the latest first."""
     filters = (sorted(set(status or [])), kind, document_id)
     after = decode_cursor(cursor, (datetime.fromisoformat, UUID), *filters)
-    kind = kind.replace("\0", "") if kind else None
     rows = here.reading.tasks(statuses=status, kind=kind, document_id=document_id, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     following = encode_cursor((last["created_at"].isoformat(), last["id"]), *filters) if last else None

@@ -21,7 +21,7 @@ def test_every_package_is_under_contract():
     packages = {
         folder.name
         for folder in ROOT.iterdir()
-        if (folder / "__init__.py").is_file() and folder.name not in {"tests", "benchmarks"}
+        if (folder / "__init__.py").is_file() and folder.name not in {"tests", "benchmarks", "examples"}
     }
 
     assert set(configuration["root_packages"]) == packages

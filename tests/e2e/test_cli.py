@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.builders import a_pdf
@@ -42,6 +43,13 @@ def processes_about(text: str) -> list[str]:
     return [line for line in listing.splitlines() if text in line and "ps -ww" not in line]
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
 def wait_until_gone(text: str, seconds: float = 15) -> None:
     deadline = time.monotonic() + seconds
     while left := processes_about(text):
@@ -57,11 +65,11 @@ class Up:
     process: subprocess.Popen[str]
     where: dict[str, Any]
 
-    def run(self, command: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return run(command, *arguments, "--data-dir", str(self.folder), **options)
+    def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return run(*arguments, "--data-dir", str(self.folder), **options)
 
-    def json(self, command: str, *arguments: str, **options: Any) -> Any:
-        done = self.run(command, *arguments, "--json", **options)
+    def json(self, *arguments: str, **options: Any) -> Any:
+        done = self.run(*arguments, "--json", **options)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -70,10 +78,13 @@ class Up:
 
 
 @contextmanager
-def running_up(folder: Path, *options: str) -> Iterator[Up]:
+def running_up(folder: Path, *options: str, **more: str) -> Iterator[Up]:
     command = [*COMMAND, "up", "--json", "--data-dir", str(folder), "--processes", "1", *options]
     log = (folder / "up.log").open("w")
-    with log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment()) as process:
+    with (
+        log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment(**more)) as process,
+    ):
         try:
             assert process.stdout
             line = process.stdout.readline()
@@ -119,7 +130,21 @@ def test_help_is_complete_and_imports_nothing_heavy() -> None:
 
     assert done.returncode == 0
     assert done.stderr.splitlines()[-1] == "[]"
-    for command in ("up", "demo", "migrate", "ingest", "status", "search", "doctor", "worker", "schedule", "delete"):
+    for command in (
+        "up",
+        "demo",
+        "migrate",
+        "ingest",
+        "status",
+        "search",
+        "doctor",
+        "worker",
+        "schedule",
+        "delete",
+        "api",
+        "keys",
+        "workspaces",
+    ):
         assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE), done.stdout
 
 
@@ -349,6 +374,77 @@ def test_a_real_server_is_used_when_it_is_named(up: Up, tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["workers"] is True
+
+
+# The HTTP API
+
+
+def test_a_key_is_made_listed_and_revoked(up: Up) -> None:
+    made = up.json("keys", "create", "billing", "--scope", "search", "--expires", "90d")
+    assert made["key"].startswith(made["prefix"])
+    assert (made["scopes"], made["state"]) == (["search"], "works")
+
+    listed = up.run("keys", "list").stdout
+    assert made["prefix"] in listed
+    assert made["key"] not in listed
+
+    assert up.json("keys", "revoke", made["prefix"])["state"] == "revoked"
+    assert up.run("keys", "revoke", made["prefix"]).returncode == 2
+    assert [key["state"] for key in up.json("keys", "list") if key["id"] == made["id"]] == ["revoked"]
+
+
+def test_the_text_of_a_key_goes_to_standard_output_alone(up: Up) -> None:
+    done = up.run("keys", "create", "script")
+
+    assert re.fullmatch(r"hr_[A-Za-z0-9]{49}\n", done.stdout)
+    assert "shown this once" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--scope", "documents:eat"), ("--expires", "soon"), ("--workspace", "nix")])
+def test_a_wrong_key_is_not_made(up: Up, arguments: tuple[str, str]) -> None:
+    done = up.run("keys", "create", "wrong", *arguments)
+
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_workspace_is_added_once(up: Up) -> None:
+    added = up.json("workspaces", "create", "acme", "--daily-tokens", "1000")
+
+    assert (added["name"], added["daily_token_budget"]) == ("acme", 1000)
+    assert up.run("workspaces", "create", "acme").returncode == 2
+    assert {row["name"] for row in up.json("workspaces", "list")} >= {"default", "acme"}
+    assert up.json("keys", "create", "theirs", "--workspace", "acme")["workspace_id"] == added["id"]
+
+
+def test_up_serves_the_api_too(pdf: Path, free_port: int) -> None:
+    with short_folder() as folder, running_up(folder, API_PORT=str(free_port)) as it:
+        assert it.where["api"] == f"http://127.0.0.1:{free_port}"
+        key = it.json("keys", "create", "browser")["key"]
+        headers = {"Authorization": f"Bearer {key}"}
+        with httpx.Client(base_url=it.where["api"], headers=headers, timeout=30) as client:
+            wait_until(lambda: is_up(client))
+            task = client.post("/documents", files={"file": ("mill.pdf", pdf.read_bytes())}).json()["task_id"]
+            assert client.get(f"/tasks/{task}?wait=25").json()["status"] == "completed"
+            hits = client.post("/search", json={"query": "wallower"}).json()["hits"]
+        assert hits[0]["page_from"] == 1
+    wait_until_gone(str(folder))
+
+
+def is_up(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").json()["status"] == "ok"
+    except httpx.HTTPError:
+        return False
+
+
+def test_the_api_command_serves_a_running_up(up: Up, free_port: int) -> None:
+    command = [*COMMAND, "api", "--port", str(free_port), "--data-dir", str(up.folder)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment()) as process:
+        with httpx.Client(base_url=f"http://127.0.0.1:{free_port}") as client:
+            wait_until(lambda: is_up(client))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) in (0, -signal.SIGTERM)
 
 
 # Runs of their own
