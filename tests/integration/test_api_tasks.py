@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.errors import FailureCode
+from domain.jobs import SYSTEM_WORKSPACE
 from domain.ledger import Failure, Outcome
 from tests.api import Api, an_api
 from tests.builders import (
@@ -290,7 +291,7 @@ def test_tasks_are_filtered_and_walked(api: Api, rails: Rails) -> None:
 
 
 def test_housekeeping_is_nobodys_task(api: Api, rails: Rails) -> None:
-    job_id = a_pending_job(rails)
+    job_id = a_pending_job(rails, workspace_id=SYSTEM_WORKSPACE)
 
     assert api.get(f"/tasks/{job_id}").status_code == 404
     assert api.get("/tasks").json()["items"] == []

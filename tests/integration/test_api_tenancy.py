@@ -33,6 +33,10 @@ TABLES = ("documents", "jobs", "job_attempts", "job_events", "document_pages", "
           "unowned_blobs", "token_reservations", "workspaces")  # fmt: skip
 
 
+#: Answers that never end; the tests of live progress try them with another workspace's key.
+ENDLESS = {"/events"}
+
+
 @dataclass
 class Neighbours:
     """A workspace full of documents and tasks, and the key of another one."""
@@ -91,6 +95,8 @@ def without_filters() -> Iterator[None]:
 def every_call(neighbours: Neighbours) -> Iterator[tuple[str, str, Any]]:
     """Make every call that there is with the stranger's key, about everything that the owner has."""
     for path, operations in neighbours.owner.app.openapi()["paths"].items():
+        if path in ENDLESS:
+            continue
         # What ends or begins something comes last, in both runs: what is deleted cannot be found by accident.
         for method in sorted(operations, key=["get", "post", "put", "delete"].index):
             ids = neighbours.documents if "{document_id}" in path else neighbours.tasks if "{task_id}" in path else [""]

@@ -85,7 +85,7 @@ END $$;
 
 SELECT keep_workspaces_apart('workspaces', 'SELECT', 'id = current_workspace()');
 SELECT keep_workspaces_apart('jobs', 'SELECT, INSERT, UPDATE');
-SELECT keep_workspaces_apart('job_attempts', 'SELECT, UPDATE',
+SELECT keep_workspaces_apart('job_attempts', 'SELECT, INSERT, UPDATE',
     'EXISTS (SELECT FROM jobs WHERE jobs.id = job_id AND jobs.workspace_id = current_workspace())');
 SELECT keep_workspaces_apart('job_events', 'SELECT, INSERT');
 SELECT keep_workspaces_apart('documents', 'SELECT, INSERT, UPDATE');
