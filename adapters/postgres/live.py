@@ -61,15 +61,15 @@ class PostgresLive:
             row = connection.execute(_LIVE["redeem_ticket"], {"hash": _hash(secret)}).fetchone()
         return (row[0], row[1]) if row else None
 
-    def has_channel(self, workspace_id: UUID, channel: Channel) -> bool:
-        """Tell whether the workspace has what the channel shows."""
-        query = {ChannelKind.DOCUMENT: "has_document", ChannelKind.TASK: "has_task"}.get(channel.kind)
+    def find_channel(self, workspace_id: UUID, channel: Channel) -> Channel | None:
+        """Return the channel if the workspace has what it shows; either job of a document's task finds the task's."""
+        query = {ChannelKind.DOCUMENT: "find_document", ChannelKind.TASK: "find_task"}.get(channel.kind)
         if query is None:
-            return True
+            return channel
         with WorkspacePool(self._pool, workspace_id).connection() as connection:
             params = {"key": channel.key, "workspace_id": workspace_id}
             row = connection.execute(_LIVE[query], params).fetchone()
-        return bool(row and row[0])
+        return Channel(channel.kind, row[0]) if row else None
 
     def has_gap(self, after: int) -> bool:
         """Tell whether events after this one may have been pruned, or the log has never been that far."""

@@ -241,16 +241,25 @@ def test_another_workspace_sees_nothing(rails: Rails) -> None:
     for channel in (WORKSPACE_CHANNEL, document_channel(document_id), task_channel(job_id)):
         assert replay(rails, channel, stranger) == []
         if channel is not WORKSPACE_CHANNEL:
-            assert not PostgresLive(rails.pool).has_channel(stranger, channel)
-            assert PostgresLive(rails.pool).has_channel(WORKSPACE, document_channel(document_id))
+            assert PostgresLive(rails.pool).find_channel(stranger, channel) is None
+            assert PostgresLive(rails.pool).find_channel(WORKSPACE, channel) is not None
 
 
 def test_channels_of_nothing_do_not_exist(rails: Rails) -> None:
     live = PostgresLive(rails.pool)
 
-    assert not live.has_channel(WORKSPACE, document_channel(uuid4()))
-    assert not live.has_channel(WORKSPACE, task_channel(uuid4()))
-    assert live.has_channel(WORKSPACE, parse_channel("documents"))
+    assert live.find_channel(WORKSPACE, document_channel(uuid4())) is None
+    assert live.find_channel(WORKSPACE, task_channel(uuid4())) is None
+    assert live.find_channel(WORKSPACE, parse_channel("documents")) == parse_channel("documents")
+
+
+def test_either_job_of_a_documents_task_finds_its_channel(rails: Rails) -> None:
+    document_id = a_ready_document(rails)
+    first, second = rails.column("SELECT id FROM jobs WHERE document_id = %s ORDER BY created_at", document_id)
+    live = PostgresLive(rails.pool)
+
+    assert live.find_channel(WORKSPACE, task_channel(first)) == task_channel(first)
+    assert live.find_channel(WORKSPACE, task_channel(second)) == task_channel(first)
 
 
 # Tickets

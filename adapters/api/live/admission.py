@@ -14,7 +14,7 @@ from adapters.api.live.watch import Watching
 from adapters.api.problems import Problem
 from adapters.postgres.live import PostgresLive
 from domain.api_keys import Scope
-from domain.live import UnknownChannelError, parse_channel
+from domain.live import Channel, UnknownChannelError, parse_channel
 
 CLIENT_ID = r"^[A-Za-z0-9._:-]{1,64}$"
 _CLIENT_ID = compiled(CLIENT_ID)
@@ -53,9 +53,10 @@ async def admit(connection: HTTPConnection, wish: Wish, watching: Watching, live
         channel = parse_channel(wish.channel)
     except UnknownChannelError:
         raise WatchEnded(UNKNOWN_CHANNEL) from None
-    if not await watching.ask(live.has_channel, caller.workspace_id, channel):
+    found: Channel | None = await watching.ask(live.find_channel, caller.workspace_id, channel)
+    if found is None:
         raise WatchEnded(UNKNOWN_CHANNEL)
-    watcher = Watcher(caller.workspace_id, caller.key_id, channel, wish.client_id)
+    watcher = Watcher(caller.workspace_id, caller.key_id, found, wish.client_id)
     watching.hub.check_room(watcher)
     return watcher
 

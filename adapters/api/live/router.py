@@ -8,6 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, Field
 
 from adapters.api.auth import Principal, bearer, requires, unauthenticated
+from adapters.api.documentation import problems
 from adapters.api.live.admission import CLIENT_ID, MOST_SINCE, Wish, admit
 from adapters.api.live.endings import (
     BAD_REQUEST,
@@ -66,7 +67,7 @@ def live_of(app: Any) -> Live:
     return live
 
 
-@router.post("/live/tickets", status_code=201, summary="Get a ticket for a browser")
+@router.post("/live/tickets", status_code=201, summary="Get a ticket for a browser", responses=problems())
 def issue_ticket(request: Request, caller: Annotated[Principal, Depends(requires(Scope.EVENTS))]) -> TicketOut:
     """Return a ticket that opens one WebSocket or event stream of the workspace, once, within 30 seconds.
 
@@ -106,7 +107,13 @@ def wish_of(
     status_code=200,
     response_class=EventStream,
     summary="Follow what happens (server-sent events)",
-    responses={200: {"content": {EventStream.media_type: {"example": STREAM_EXAMPLE}}}},
+    responses={
+        200: {
+            "description": "Events, until one of both sides ends it.",
+            "content": {EventStream.media_type: {"schema": {"type": "string"}, "example": STREAM_EXAMPLE}},
+        },
+        **problems(404),
+    },
 )
 async def follow_events(
     request: Request,

@@ -39,13 +39,13 @@ ORDER BY id LIMIT %(limit)s
 -- Return the lowest id of an event that is still kept, and the highest that was given.
 SELECT (SELECT coalesce(min(id), 0) FROM job_events) AS oldest, (SELECT last_value FROM job_events_id_seq) AS newest
 
--- name: has_document
--- Tell whether a workspace has, or had, this document.
-SELECT EXISTS (SELECT FROM documents WHERE id = %(key)s AND workspace_id = %(workspace_id)s) AS found
+-- name: find_document
+-- Find a document that a workspace has, or had.
+SELECT id FROM documents WHERE id = %(key)s AND workspace_id = %(workspace_id)s
 
--- name: has_task
--- Tell whether a workspace has this task.
-SELECT EXISTS (SELECT FROM jobs WHERE id = %(key)s AND workspace_id = %(workspace_id)s AND task_id IS NULL) AS found
+-- name: find_task
+-- Find the task of a workspace that a job is, or continues.
+SELECT coalesce(task_id, id) AS id FROM jobs WHERE id = %(key)s AND workspace_id = %(workspace_id)s
 
 -- name: issue_ticket
 -- Keep the hash of a new ticket, and forget a bounded number of those that nobody used.
