@@ -27,6 +27,7 @@ from adapters.postgres.vector_index import ensure_vector_index
 from adapters.postgres.webhooks import PostgresDeliveries, PostgresEndpoints, WebhookSearch
 from adapters.redis.buckets import TokenBuckets
 from adapters.redis.hints import Hints
+from adapters.redis.live import RedisLiveBell
 from adapters.settings import Settings
 from adapters.sqlite.reservations import SqliteReservations
 from adapters.webhooks.http import HttpSender
@@ -45,6 +46,7 @@ from domain.indexing import IndexingReport, index_document
 from domain.intake import Receipt, delete_document, receive_document, reindex_document, replace_document
 from domain.jobs import EXTRACT_QUEUE
 from domain.ledger import DispatchTable, LeaseTable
+from domain.live import LiveBell
 from domain.ports import BlobStore, Embedder, PageReader, Reservations, Transactions
 from domain.retention import Pruned, Retention
 from domain.search import Hit, search_chunks
@@ -100,6 +102,11 @@ def make_pool(settings: Settings) -> LazyPool:
 def make_hints(settings: Settings) -> Hints:
     """Build the doorbell; it connects on first use."""
     return Hints(settings.redis_url.get_secret_value(), prefix=settings.queue_name)
+
+
+def make_live_bell(settings: Settings) -> LiveBell:
+    """Build the doorbell of live progress; it connects on first use."""
+    return RedisLiveBell(settings.redis_url.get_secret_value(), prefix=settings.queue_name)
 
 
 def make_ledger(pool: LazyPool) -> PostgresLedger:

@@ -70,6 +70,8 @@ GROUPS = {
         "api_requests_burst",
         "api_backlog_documents",
         "api_cors_origins",
+        "live_clients",
+        "live_clients_per_workspace",
     ),
     "Limits of a document": (
         "document_max_bytes",

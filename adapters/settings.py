@@ -134,6 +134,14 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = Field(
         default=None, description="The token `/metrics` asks for. Never logged.", examples=["a-long-random-string"]
     )
+    live_clients: Positive = Field(
+        default=2000,
+        description="Most live connections to one API process; keep `ulimit -n` above it.",
+        examples=["500"],
+    )
+    live_clients_per_workspace: Positive = Field(
+        default=500, description="Most live connections of one workspace to one API process.", examples=["100"]
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="`auto`: console on a terminal, JSON elsewhere.", examples=["json"]
     )

@@ -210,7 +210,10 @@ def api(
 
     _, place = resolve(data_dir)
     if not has_api():
-        typer.echo("The HTTP API needs fastapi, uvicorn and python-multipart: pip install 'headrace[api]'", err=True)
+        typer.echo(
+            "The HTTP API needs fastapi, uvicorn, python-multipart and websockets: pip install 'headrace[api]'",
+            err=True,
+        )
         raise typer.Exit(1)
     chosen = {"API_HOST": host, "API_PORT": port}
     environment = [*(place.environment if place else []), *(f"{k}={v}" for k, v in chosen.items() if v is not None)]

@@ -142,7 +142,7 @@ def test_a_round_is_bounded_and_takes_the_oldest(rails: Rails) -> None:
     newest = rails.column("SELECT max(finished_at) FROM jobs")
 
     with rails.transaction() as unit:
-        assert unit.sweeping.prune(at_once, 20) == Pruned(jobs=20, failed_jobs=20)
+        assert unit.sweeping.prune(at_once, 20) == Pruned(jobs=20, failed_jobs=20, events=20)
 
     assert rails.count("jobs") == 60
     assert rails.column("SELECT max(finished_at) FROM jobs") == newest

@@ -30,6 +30,8 @@ WRONG = {
     "DATABASE_POOL_SIZE": "0",
     "METRICS_PORT": "65536",
     "METRICS_REQUIRE_AUTH": "perhaps",
+    "LIVE_CLIENTS": "0",
+    "LIVE_CLIENTS_PER_WORKSPACE": "many",
     "LOG_FORMAT": "xml",
     "LOG_LEVEL": "chatty",
     "WEBHOOKS_ALLOW_PRIVATE": "perhaps",

@@ -13,7 +13,8 @@ DELETE FROM jobs WHERE ctid = ANY (ARRAY(
 -- name: prune_events
 -- Remove a bounded number of old events.
 DELETE FROM job_events WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM job_events WHERE at < now() - %(age)s::interval ORDER BY at LIMIT %(limit)s))
+    SELECT ctid FROM job_events WHERE at < now() - %(age)s::interval
+    ORDER BY at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
 
 -- name: prune_ticks
 -- Remove a bounded number of old ticks.
