@@ -189,7 +189,8 @@ def test_an_attempt_ends_once(rails: Rails) -> None:
     assert not rails.ledger.fail(claim.lease.job_id, claim.lease, A_FAILURE)
     assert not rails.ledger.retry(claim.lease, claim.message, A_FAILURE, delay=timedelta(), outcome=Outcome.RETRYING)
     assert rails.job(claim.lease.job_id)["state"] == "succeeded"
-    assert rails.column("SELECT event FROM job_events WHERE job_id = %s", claim.lease.job_id) == ["succeeded"]
+    events = rails.column("SELECT event FROM job_events WHERE job_id = %s ORDER BY id", claim.lease.job_id)
+    assert events == ["queued", "processing", "succeeded"]
 
 
 # Late writers
