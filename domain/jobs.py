@@ -79,8 +79,10 @@ EXTRACT_QUEUE = "ingest_extract"
 INDEX_QUEUE = "ingest_index"
 MAINTENANCE_QUEUE = "maintenance"
 WEBHOOK_QUEUE = "webhooks"
+MEDIA_QUEUE = "media"
 
 DOCUMENT_PARAMS: Mapping[str, type] = {"document_id": UUID, "workspace_id": UUID}
+MEDIA_PARAMS: Mapping[str, type] = {"media_id": UUID, "workspace_id": UUID}
 WEBHOOK_PARAMS: Mapping[str, type] = {"delivery_id": UUID, "workspace_id": UUID}
 
 #: Every job that callers may start by name. A test keeps it equal to the declared actors.
@@ -90,6 +92,10 @@ JOBS: Mapping[str, JobSpec] = {
         JobSpec("extract_document", EXTRACT_QUEUE, DOCUMENT_PARAMS, timedelta(minutes=30)),
         JobSpec("index_document", INDEX_QUEUE, DOCUMENT_PARAMS, timedelta(hours=2)),
         JobSpec("deliver_webhook", WEBHOOK_QUEUE, WEBHOOK_PARAMS, timedelta(minutes=5)),
+        JobSpec("generate_thumbnail", MEDIA_QUEUE, MEDIA_PARAMS, timedelta(minutes=10)),
+        JobSpec("optimize_image", MEDIA_QUEUE, MEDIA_PARAMS, timedelta(minutes=10)),
+        JobSpec("process_media", MEDIA_QUEUE, MEDIA_PARAMS, timedelta(minutes=10)),
+        JobSpec("process_file", MEDIA_QUEUE, MEDIA_PARAMS, timedelta(minutes=10)),
         JobSpec("cleanup_stale_reservations", MAINTENANCE_QUEUE, {}, timedelta(minutes=1)),
         JobSpec("sweep_documents", MAINTENANCE_QUEUE, {}, timedelta(minutes=5)),
         JobSpec("sweep_blobs", MAINTENANCE_QUEUE, {}, timedelta(minutes=10)),

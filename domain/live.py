@@ -48,6 +48,9 @@ TASK_EVENTS: Mapping[str, str] = {
 
 DOCUMENT_PREFIX = "document."
 
+#: What else a job tells of while it ends well; the rest of it is in the event itself.
+RESULT_EVENTS = frozenset({"thumbnail_generated"})
+
 #: A watcher is told once that events it has not seen are gone, or that its place in the log is none.
 GAP_EVENT = "gap"
 
@@ -123,10 +126,14 @@ class LiveEvent:
 def present(logged: LoggedEvent) -> LiveEvent | None:
     """Return the event as a watcher sees it; None for what is no news to one."""
     is_document = logged.event.startswith(DOCUMENT_PREFIX)
-    name = logged.event if is_document else TASK_EVENTS.get(logged.event)
+    is_result = logged.event in RESULT_EVENTS
+    name = logged.event if is_document or is_result else TASK_EVENTS.get(logged.event)
     if name is None or logged.goes_on or "by" in logged.data:  # replayed by another job, whose events tell the rest
         return None
-    data = _document_data(logged) if is_document else _task_data(logged, name)
+    if is_result:
+        data = {**_ids(logged), **logged.data, "at": logged.at.isoformat()}
+    else:
+        data = _document_data(logged) if is_document else _task_data(logged, name)
     return LiveEvent(logged.id, name, logged.workspace_id, tuple(_channels(logged)), data)
 
 

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import sys
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -35,6 +36,14 @@ def lower(which: int, value: int, *, grace: int = 0) -> None:
     hard = resource.getrlimit(which)[1]
     most = hard if hard != resource.RLIM_INFINITY else value + grace
     resource.setrlimit(which, (min(value, most), min(value + grace, most)))
+
+
+def keep_quiet() -> None:
+    """Keep what C libraries print on stderr away from the worker's log; a traceback of ours still gets there."""
+    sys.stderr = open(os.dup(2), "w", encoding="utf-8", buffering=1, closefd=True)  # noqa: SIM115 - for good
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
 
 
 def _silence_stdout() -> None:
