@@ -38,6 +38,7 @@ from actors.housekeeping import (  # noqa: E402
     sweep_blobs,
     sweep_documents,
 )
+from actors.media import generate_thumbnail, optimize_image, process_file, process_media  # noqa: E402
 from actors.webhooks import deliver_webhook  # noqa: E402
 
 __all__ = [
@@ -45,8 +46,12 @@ __all__ = [
     "cleanup_stale_reservations",
     "deliver_webhook",
     "extract_document",
+    "generate_thumbnail",
     "index_document",
     "index_vectors",
+    "optimize_image",
+    "process_file",
+    "process_media",
     "prune_history",
     "sweep_blobs",
     "sweep_documents",

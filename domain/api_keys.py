@@ -34,6 +34,8 @@ class Scope(StrEnum):
     EVENTS = "events"
     STATS = "stats"
     WEBHOOKS = "webhooks"
+    READ_MEDIA = "media:read"
+    WRITE_MEDIA = "media:write"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 
 from domain.documents import Document, DocumentState
 from domain.errors import FailureCode, PermanentError, TransientError
-from domain.jobs import Lease
 from domain.ports import BlobStore, Transactions, Unit
 
 #: A PDF says so within its first kilobyte (ISO 32000-1, annex H, note 13).
@@ -205,12 +204,7 @@ def _stored(  # noqa: PLR0917 - the first step of two use cases, with their port
 
 @contextmanager
 def stored_blob(
-    workspace_id: UUID,
-    content: Iterable[bytes],
-    *,
-    transactions: Transactions,
-    blobs: BlobStore,
-    lease: Lease | None = None,
+    workspace_id: UUID, content: Iterable[bytes], *, transactions: Transactions, blobs: BlobStore
 ) -> Iterator[str]:
     """Store bytes, noted as unowned before they arrive: whatever happens, the sweeper deletes what nobody adopts.
 
@@ -218,7 +212,7 @@ def stored_blob(
     transaction may have committed without our hearing of it.
     """
     blob_key = f"{workspace_id}/{uuid4()}"
-    with transactions(lease) as unit:
+    with transactions() as unit:
         unit.blobs.disown(blob_key, after=UPLOAD_PATIENCE)
     blobs.put(blob_key, content)
     try:

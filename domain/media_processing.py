@@ -78,7 +78,7 @@ def make_picture(
         picture = maker.make(file, media.recipe or Recipe(), still_wanted=still_wanted)
     content = picture.content
     with (
-        stored_blob(workspace_id, _parts(content), transactions=transactions, blobs=blobs, lease=lease) as key,
+        stored_blob(workspace_id, _parts(content), transactions=transactions, blobs=blobs) as key,
         transactions(lease) as unit,
     ):
         if unit.media.publish(media, picture, key, sha256(content).digest()):

@@ -89,9 +89,7 @@ def decode(content: bytes, recipe: Recipe, limits: Limits) -> Source:
         _guarded(lambda: image.draft(None, (side * OVERSAMPLING, side * OVERSAMPLING)))
     frames = [_guarded(lambda number=number: _read_frame(image, number, side)) for number in range(kept)]  # type: ignore[misc]
     loop = image.info.get("loop", 0)
-    return Source(
-        frames, content, _format_of(image), is_clean, loop if isinstance(loop, int) and loop >= 0 else 0
-    )
+    return Source(frames, content, _format_of(image), is_clean, loop if isinstance(loop, int) and loop >= 0 else 0)
 
 
 def _format_of(image: Image.Image) -> Format | None:

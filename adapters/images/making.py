@@ -22,10 +22,7 @@ def make_picture(order: Order) -> tuple[Made, bytes] | Refused:
     except OSError:
         return Refused(Refusal.UNREADABLE)
     try:
-        if content is None:
-            source = _read_page(order)
-        else:
-            source = decoding.decode(content, order.recipe, order.limits)
+        source = _read_page(order) if content is None else decoding.decode(content, order.recipe, order.limits)
         return _finish(source, order.recipe, order.limits)
     except RefusedError as refusal:
         return refusal.refused
@@ -55,14 +52,8 @@ def _finish(source: Source, recipe: Recipe, limits: Limits) -> tuple[Made, bytes
     content = encoding.encode(frames, written, recipe.quality, source.loop)
     if len(content) > most:
         frames, content = _within(frames, written, recipe, source, most)
-    if content is source.content:
-        return _described(frames, written, content, unchanged=True)
-    return _described(frames, written, content, unchanged=False)
-
-
-def _described(frames: list[Frame], written: Format, content: bytes, *, unchanged: bool) -> tuple[Made, bytes]:
     width, height = frames[0].image.size
-    return Made(written, width, height, len(frames), unchanged, len(content)), content
+    return Made(written, width, height, len(frames), content is source.content, len(content)), content
 
 
 def _within(

@@ -1,6 +1,7 @@
 """What the fork server does once, so that no child has to: import Pillow and use every part of it."""
 
 import gc
+import warnings
 from io import BytesIO
 from typing import Any
 
@@ -12,12 +13,8 @@ decode_order = Order.decode
 
 def warm_up() -> None:
     """Load Pillow with all that it loads late, once a process: children can open no file any more."""
-    from PIL import (  # noqa: F401, PLC0415
-        AvifImagePlugin,
-        Image,
-        ImageCms,
-        ImageOps,
-    )
+    warnings.simplefilter("ignore")  # about strangers' files
+    from PIL import AvifImagePlugin, Image  # noqa: PLC0415
 
     from adapters.images import making  # noqa: F401, PLC0415
     from adapters.images.colours import srgb  # noqa: PLC0415

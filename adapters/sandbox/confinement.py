@@ -40,7 +40,7 @@ def lower(which: int, value: int, *, grace: int = 0) -> None:
 
 def keep_quiet() -> None:
     """Keep what C libraries print on stderr away from the worker's log; a traceback of ours still gets there."""
-    sys.stderr = open(os.dup(2), "w", encoding="utf-8", buffering=1, closefd=True)  # noqa: SIM115 - for good
+    sys.stderr = open(os.dup(2), "w", encoding="utf-8", buffering=1, closefd=True)  # noqa: SIM115, PTH123 - for good
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     os.close(nothing)
