@@ -3,6 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
+from adapters.api import models
 from adapters.api.problems import CODES, MEDIA_TYPE, TYPE_PREFIX
 
 #: Errors that any call with a key may meet.
@@ -76,3 +77,13 @@ def file_body(*, several: bool = False) -> dict[str, Any]:
     file = {"type": "array", "items": binary, "minItems": 1, "maxItems": 100} if several else binary
     schema = {"type": "object", "properties": {"file": file}, "required": ["file"], "additionalProperties": False}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def complete_examples(description: dict[str, Any]) -> dict[str, Any]:
+    """Put back the nulls of the models' examples: the framework leaves every null out of a description."""
+    schemas = description["components"]["schemas"]
+    for name in models.__all__:
+        whole = getattr(models, name).model_json_schema().get("examples")
+        if whole and name in schemas:
+            schemas[name]["examples"] = whole
+    return description
