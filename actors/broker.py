@@ -11,6 +11,7 @@ from adapters.bootstrap import (
     WorkerRuntime,
     make_hints,
     make_ledger,
+    make_live_bell,
     make_pool,
     open_dispatch,
     open_leases,
@@ -25,6 +26,7 @@ from adapters.settings import Settings
 from middleware.attempt import HeldLeases
 from middleware.failed_state import FailedState
 from middleware.ledger import JobLedger
+from middleware.live import LiveRings
 from middleware.log_context import LogContext
 from middleware.metrics import Metrics
 from middleware.retries import LedgerRetries
@@ -66,6 +68,7 @@ def make_broker(settings: Settings) -> tuple[LedgerBroker, RuntimeLifecycle[Work
         job_ledger,  # claims before anything else judges the message
         LogContext(configure),  # ids of the claimed job
         FailedState(ledger),  # sees every bad end, in before_nack
+        LiveRings(make_live_bell(settings)),  # rings for watchers once the attempt has begun or ended
         Metrics(),  # reads the outcome before job_ledger lets the attempt go
         LedgerRetries(
             max_retries=settings.max_retries,

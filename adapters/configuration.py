@@ -38,6 +38,12 @@ GROUPS = {
         "database_pool_size",
         "crash_tokens",
     ),
+    "Webhooks": (
+        "webhooks_allow_private",
+        "webhook_timeout_seconds",
+        "webhook_endpoints_per_workspace",
+        "webhook_disable_after_days",
+    ),
     "How long history is kept": (
         "keep_jobs_days",
         "keep_failed_jobs_days",
@@ -64,6 +70,8 @@ GROUPS = {
         "api_requests_burst",
         "api_backlog_documents",
         "api_cors_origins",
+        "live_clients",
+        "live_clients_per_workspace",
     ),
     "Limits of a document": (
         "document_max_bytes",

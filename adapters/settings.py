@@ -134,6 +134,14 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = Field(
         default=None, description="The token `/metrics` asks for. Never logged.", examples=["a-long-random-string"]
     )
+    live_clients: Positive = Field(
+        default=2000,
+        description="Most live connections to one API process; keep `ulimit -n` above it.",
+        examples=["500"],
+    )
+    live_clients_per_workspace: Positive = Field(
+        default=500, description="Most live connections of one workspace to one API process.", examples=["100"]
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="`auto`: console on a terminal, JSON elsewhere.", examples=["json"]
     )
@@ -150,6 +158,27 @@ class Settings(BaseSettings):
     keep_events_days: Positive = Field(default=7, description="Days that events can be replayed.", examples=["2"])
     keep_ticks_days: Positive = Field(
         default=2, description="Days that ticks of periodic actors are kept.", examples=["1"]
+    )
+
+    webhooks_allow_private: bool = Field(
+        default=False,
+        description="Let webhooks go to private addresses, over plain HTTP and to any port: for networks you own.",
+        examples=["true"],
+    )
+    webhook_timeout_seconds: int = Field(
+        default=15,
+        gt=0,
+        le=60,
+        description="Deadline of one webhook, from looking up its name to the receiver's status.",
+        examples=["10"],
+    )
+    webhook_endpoints_per_workspace: Positive = Field(
+        default=20, description="Most webhook endpoints of one workspace.", examples=["5"]
+    )
+    webhook_disable_after_days: Positive = Field(
+        default=5,
+        description="A webhook endpoint that has failed for this long without a success is disabled.",
+        examples=["3"],
     )
 
     crash_tokens: str = Field(

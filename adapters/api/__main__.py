@@ -16,6 +16,10 @@ EXIT_CONFIGURATION = 78
 
 #: Requests that run get this long after SIGTERM. Longer uploads are broken off; their senders try again.
 SHUTDOWN_SECONDS = 20
+#: What watchers say is ignored, so it has to be short.
+MOST_SOCKET_MESSAGE_BYTES = 4096
+#: A client that takes nothing for this long is cut off, whatever waits for it.
+UNREAD_SECONDS = 60
 #: Connections that wait to be accepted.
 BACKLOG = 1024
 
@@ -37,6 +41,8 @@ def main() -> int:
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        ws_per_message_deflate=False,  # would compress each event once for every watcher
+        ws_max_size=MOST_SOCKET_MESSAGE_BYTES,
     )
     uvicorn.Server(options).run([listener])
     return 0
@@ -47,6 +53,8 @@ def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; what is accepted inherits it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
     try:
         listener.bind((settings.api_host, settings.api_port))
     except OSError as error:

@@ -9,10 +9,12 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from adapters.api import documents, search, status, tasks
+from adapters.api import demo, documents, search, status, tasks, webhooks
 from adapters.api.body_limit import BodyLimit
 from adapters.api.documentation import complete_examples
 from adapters.api.envelope import Envelope
+from adapters.api.live import router as live
+from adapters.api.live.service import Live
 from adapters.api.problems import install_problems
 from adapters.api.tasks import Waiters
 from adapters.api.uploads import Uploads
@@ -47,7 +49,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.uploads = Uploads(settings)
     app.state.waiters = Waiters(settings.api_most_waiting)
     app.state.started_at = time.monotonic()
-    for module in (documents, tasks, search, status):
+    app.state.live = Live(settings, app.state.runtime.pool)
+    for module in (documents, tasks, search, webhooks, status, live, demo):
         app.include_router(module.router)
     install_problems(app)
     generate = app.openapi
@@ -75,6 +78,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     current_default_thread_limiter().total_tokens = app.state.settings.api_threads
     try:
-        yield
+        async with app.state.live.running():
+            yield
     finally:
         app.state.runtime.close()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adapters.cli import jobs, keys
+from adapters.cli import jobs, keys, webhooks
 from adapters.cli.programs import DEFAULT_PROCESSES, DEFAULT_THREADS
 
 EXAMPLES = """\
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.add_typer(jobs.app)
 app.add_typer(keys.app)
 app.add_typer(keys.workspaces)
+app.add_typer(webhooks.app)
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the embedded servers.", show_default="the platform's")]
@@ -209,7 +210,10 @@ def api(
 
     _, place = resolve(data_dir)
     if not has_api():
-        typer.echo("The HTTP API needs fastapi, uvicorn and python-multipart: pip install 'headrace[api]'", err=True)
+        typer.echo(
+            "The HTTP API needs fastapi, uvicorn, python-multipart and websockets: pip install 'headrace[api]'",
+            err=True,
+        )
         raise typer.Exit(1)
     chosen = {"API_HOST": host, "API_PORT": port}
     environment = [*(place.environment if place else []), *(f"{k}={v}" for k, v in chosen.items() if v is not None)]

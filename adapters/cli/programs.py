@@ -35,7 +35,7 @@ def api_command(environment: Sequence[str] = ()) -> list[str]:
 
 def has_api() -> bool:
     """Tell whether the packages that the HTTP API needs are installed."""
-    return all(find_spec(name) is not None for name in ("fastapi", "uvicorn", "python_multipart"))
+    return all(find_spec(name) is not None for name in ("fastapi", "uvicorn", "python_multipart", "websockets"))
 
 
 def _prefix(environment: Sequence[str]) -> list[str]:
