@@ -18,6 +18,9 @@ from tests.builders import WORKSPACE, Rails, a_failed_document, a_ready_document
 #: Requests for each operation: half of them fit the description, half do not.
 EXAMPLES = 20
 
+#: It does not end by itself; tests/e2e/test_live.py reads it.
+STREAM = "/events"
+
 #: No schema says that bytes are a PDF, or that a cursor comes from the answer before.
 BEYOND_SCHEMAS = [positive_data_acceptance]
 
@@ -44,7 +47,7 @@ def operations() -> list[tuple[str, str]]:
     """Every method and path, without connecting to anything."""
     nowhere = Settings(_env_file=None, database_url="postgresql://x@127.0.0.1:1/x", redis_url="redis://127.0.0.1:1")
     paths = create_app(nowhere).openapi()["paths"]
-    return [(method.upper(), path) for path, operations in paths.items() for method in operations]
+    return [(method.upper(), path) for path, operations in paths.items() for method in operations if path != STREAM]
 
 
 @pytest.mark.parametrize(("method", "path"), operations())
