@@ -33,16 +33,20 @@ def runtime() -> WorkerRuntime:
 from actors.documents import extract_document, index_document  # noqa: E402 - actors need the broker
 from actors.housekeeping import (  # noqa: E402
     cleanup_stale_reservations,
+    index_vectors,
     prune_history,
     sweep_blobs,
     sweep_documents,
 )
+from actors.webhooks import deliver_webhook  # noqa: E402
 
 __all__ = [
     "broker",
     "cleanup_stale_reservations",
+    "deliver_webhook",
     "extract_document",
     "index_document",
+    "index_vectors",
     "prune_history",
     "sweep_blobs",
     "sweep_documents",

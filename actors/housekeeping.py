@@ -29,6 +29,13 @@ def sweep_documents() -> None:
     log.info("documents_adopted", count=len(adopted))
 
 
+@every_minute
+def index_vectors() -> None:
+    """Let the vectors of new chunks enter the index."""
+    count = actors.runtime().index_vectors()
+    log.info("vectors_indexed", count=count)
+
+
 @every_five_minutes
 def sweep_blobs() -> None:
     """Delete blobs that no document owns."""
@@ -38,6 +45,6 @@ def sweep_blobs() -> None:
 
 @every_five_minutes
 def prune_history() -> None:
-    """Remove old jobs, attempts, events and ticks."""
+    """Remove old jobs, attempts, events, ticks and webhooks."""
     pruned = actors.runtime().prune_history()
     log.info("history_pruned", **asdict(pruned))

@@ -1,8 +1,7 @@
 """The composition root: the only place that builds adapters and binds use cases to them."""
 
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
@@ -10,9 +9,7 @@ from uuid import UUID
 
 from adapters.blobs.store import ObstoreBlobStore
 from adapters.embeddings.provider import make_embedder
-from adapters.exporter.folder import open_folder
 from adapters.pdf.reader import SandboxedPageReader
-from adapters.pdf.sandbox import warm_up
 from adapters.postgres.api_keys import PostgresApiKeys
 from adapters.postgres.api_reading import QueueReading, WorkspaceReading
 from adapters.postgres.dispatch import PostgresDispatch
@@ -27,16 +24,24 @@ from adapters.postgres.tenancy import WorkspacePool
 from adapters.postgres.transactions import PostgresTransactions
 from adapters.postgres.usage import PostgresReservations
 from adapters.postgres.vector_index import ensure_vector_index
+from adapters.postgres.webhooks import PostgresDeliveries, PostgresEndpoints, WebhookSearch
 from adapters.redis.buckets import TokenBuckets
 from adapters.redis.hints import Hints
 from adapters.redis.live import RedisLiveBell
 from adapters.settings import Settings
 from adapters.sqlite.reservations import SqliteReservations
+from adapters.webhooks.http import HttpSender
 from domain.chunking import Chunker
 from domain.dead_letters import Verdict, discard_job, retry_job
 from domain.errors import SettingsError
 from domain.extraction import ExtractionReport, extract_document
-from domain.housekeeping import cleanup_stale_reservations, prune_history, sweep_blobs, sweep_documents
+from domain.housekeeping import (
+    cleanup_stale_reservations,
+    index_vectors,
+    prune_history,
+    sweep_blobs,
+    sweep_documents,
+)
 from domain.indexing import IndexingReport, index_document
 from domain.intake import Receipt, delete_document, receive_document, reindex_document, replace_document
 from domain.jobs import EXTRACT_QUEUE
@@ -46,6 +51,8 @@ from domain.ports import BlobStore, Embedder, PageReader, Reservations, Transact
 from domain.retention import Pruned, Retention
 from domain.search import Hit, search_chunks
 from domain.usage import Reservation
+from domain.webhook_delivery import DeliveryReport, deliver_webhook
+from domain.webhooks import NewEndpoint, TargetPolicy, create_endpoint, rotate_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,9 @@ class WorkerRuntime:
     cleanup_stale_reservations: Callable[[], list[Reservation]]
     sweep_documents: Callable[[], Sequence[UUID]]
     sweep_blobs: Callable[[], int]
+    index_vectors: Callable[[], int]
     prune_history: Callable[[], Pruned]
+    deliver_webhook: Callable[..., DeliveryReport]
     embedding_model: str
 
 
@@ -73,6 +82,16 @@ class ProducerRuntime:
     discard_job: Callable[[UUID], Verdict]
     pool: LazyPool
     ledger: PostgresLedger
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """What callers may do about webhooks, over one pool: the whole one, or a workspace's."""
+
+    create_endpoint: Callable[..., tuple[NewEndpoint, str]]
+    rotate_secret: Callable[..., str | None]
+    endpoints: PostgresEndpoints
+    search: WebhookSearch
 
 
 def make_pool(settings: Settings) -> LazyPool:
@@ -122,7 +141,7 @@ def make_retention(settings: Settings) -> Retention:
     )
 
 
-def make_reader(settings: Settings) -> PageReader:
+def make_reader(settings: Settings) -> SandboxedPageReader:
     """Build the sandboxed parser."""
     return SandboxedPageReader(
         parser_memory_bytes=settings.parser_memory_bytes,
@@ -162,20 +181,20 @@ def open_worker_runtime(settings: Settings, pool: LazyPool, queues: Collection[s
         )
     with translated(), closing(connect(settings.database_url.get_secret_value())) as connection:
         check_schema(connection)  # before the pool, which waits half a minute for a database that it cannot use
+    reader = make_reader(settings)
     try:
-        if EXTRACT_QUEUE in queues:
-            warm_up(open_folder(os.getpid()))
-        yield bind_worker(settings, pool, make_embedder(settings))
+        with reader.kept_warm() if EXTRACT_QUEUE in queues else nullcontext():
+            yield bind_worker(settings, pool, make_embedder(settings), reader)
     finally:
         pool.close()
 
 
-def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder) -> WorkerRuntime:
+def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder, reader: PageReader) -> WorkerRuntime:
     """Bind the workers' use cases to their ports."""
     transactions = make_transactions(settings, pool)
     return WorkerRuntime(
         extract_document=partial(
-            extract_document, transactions=transactions, blobs=make_blobs(settings), reader=make_reader(settings)
+            extract_document, transactions=transactions, blobs=make_blobs(settings), reader=reader
         ),
         index_document=partial(
             index_document,
@@ -186,7 +205,14 @@ def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder) -> Worke
         cleanup_stale_reservations=partial(cleanup_stale_reservations, reservations=make_reservations(settings, pool)),
         sweep_documents=partial(sweep_documents, transactions=transactions),
         sweep_blobs=partial(sweep_blobs, transactions=transactions, blobs=make_blobs(settings)),
+        index_vectors=partial(index_vectors, transactions=transactions),
         prune_history=partial(prune_history, transactions=transactions, keep=make_retention(settings)),
+        deliver_webhook=partial(
+            deliver_webhook,
+            deliveries=PostgresDeliveries(pool),
+            sender=HttpSender(make_target_policy(settings), timeout_seconds=settings.webhook_timeout_seconds),
+            disable_after=timedelta(days=settings.webhook_disable_after_days),
+        ),
         embedding_model=embedder.model,
     )
 
@@ -220,6 +246,7 @@ class WorkspaceRuntime:
     reading: WorkspaceReading
     producer: ProducerRuntime
     search: Callable[..., Sequence[Hit]]
+    webhooks: Webhooks
     most_waiting_documents: int
 
     def request_key(self, operation: str, key: str) -> RequestKey:
@@ -250,6 +277,7 @@ class ApiRuntime:
             search=lambda *args, **options: search_chunks(
                 *args, **options, searcher=PostgresSearcher(self.pool, pool), embedder=self.embedder()
             ),
+            webhooks=make_webhooks(self.settings, pool),
             most_waiting_documents=self.settings.api_backlog_documents,
         )
 
@@ -284,6 +312,27 @@ def make_api(settings: Settings) -> ApiRuntime:
         ),
         blobs=make_blobs(settings),
         embedder=cache(partial(make_embedder, settings)),
+    )
+
+
+def make_target_policy(settings: Settings) -> TargetPolicy:
+    """Read which addresses webhooks may be sent to."""
+    return TargetPolicy(allow_private=settings.webhooks_allow_private)
+
+
+def make_webhooks(settings: Settings, pool: LazyPool) -> Webhooks:
+    """Bind what callers do about webhooks to its ports."""
+    endpoints = PostgresEndpoints(pool)
+    return Webhooks(
+        create_endpoint=partial(
+            create_endpoint,
+            endpoints=endpoints,
+            policy=make_target_policy(settings),
+            limit=settings.webhook_endpoints_per_workspace,
+        ),
+        rotate_secret=partial(rotate_secret, endpoints=endpoints),
+        endpoints=endpoints,
+        search=WebhookSearch(pool),
     )
 
 

@@ -38,6 +38,12 @@ GROUPS = {
         "database_pool_size",
         "crash_tokens",
     ),
+    "Webhooks": (
+        "webhooks_allow_private",
+        "webhook_timeout_seconds",
+        "webhook_endpoints_per_workspace",
+        "webhook_disable_after_days",
+    ),
     "How long history is kept": (
         "keep_jobs_days",
         "keep_failed_jobs_days",

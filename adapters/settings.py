@@ -160,6 +160,27 @@ class Settings(BaseSettings):
         default=2, description="Days that ticks of periodic actors are kept.", examples=["1"]
     )
 
+    webhooks_allow_private: bool = Field(
+        default=False,
+        description="Let webhooks go to private addresses, over plain HTTP and to any port: for networks you own.",
+        examples=["true"],
+    )
+    webhook_timeout_seconds: int = Field(
+        default=15,
+        gt=0,
+        le=60,
+        description="Deadline of one webhook, from looking up its name to the receiver's status.",
+        examples=["10"],
+    )
+    webhook_endpoints_per_workspace: Positive = Field(
+        default=20, description="Most webhook endpoints of one workspace.", examples=["5"]
+    )
+    webhook_disable_after_days: Positive = Field(
+        default=5,
+        description="A webhook endpoint that has failed for this long without a success is disabled.",
+        examples=["3"],
+    )
+
     crash_tokens: str = Field(
         default="",
         description="For tests only: a folder whose files name crash points at which a worker kills itself.",

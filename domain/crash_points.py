@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 _action: Callable[[str], None] | None = None
 
-#: Every place, in the order in which a document passes them.
+#: Every place that a document passes, in order. Beside them: `after_webhook_answered`.
 CRASH_POINTS = (
     "after_outbox_insert",
     "after_marking_before_ringing",

@@ -37,8 +37,8 @@ IN_FLIGHT = frozenset({S.UPLOADED, S.EXTRACTING, S.INDEXING})
 class Document:
     """A document as its jobs see it.
 
-    `generation` is what readers see (0: nothing yet); `target_generation` is being built. `job_id` is the only job
-    that may move the document on.
+    `generation` is what readers see (0: nothing yet); `target_generation` is being built, and has `pages_done` pages so
+    far. `job_id` is the only job that may move the document on.
     """
 
     id: UUID
@@ -51,6 +51,7 @@ class Document:
     generation: int
     target_generation: int
     job_id: UUID | None
+    pages_done: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ class Page:
     number: int
     text: str
     lost: bool = False
+
+    @property
+    def characters(self) -> int:
+        """Count the characters that are not white space."""
+        return len("".join(self.text.split()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,11 @@ class PageBatch:
     page_count: int
     pages: tuple[Page, ...]
     repaired: bool = False
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it ends with the file's last page."""
+        return bool(self.pages) and self.pages[-1].number == self.page_count
 
 
 @dataclass(frozen=True, slots=True)

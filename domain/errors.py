@@ -28,6 +28,8 @@ class FailureCode(StrEnum):
     BLOB_MISSING = "blob_missing"
     BLOB_UNAVAILABLE = "blob_unavailable"
     DOCUMENT_MISSING = "document_missing"
+    WEBHOOK_FAILED = "webhook_failed"
+    WEBHOOK_MISSING = "webhook_missing"
     WORKER_CRASHED = "worker_crashed"
     EXPIRED = "expired"
     UNKNOWN_JOB = "unknown_job"
@@ -87,6 +89,10 @@ class UnknownJobError(HeadraceError, LookupError):
 
 class InvalidJobError(HeadraceError, ValueError):
     """The parameters do not fit the job."""
+
+
+class InvalidWebhookError(HeadraceError, ValueError):
+    """A webhook's address, events or number is refused; the message names the fault."""
 
 
 class SettingsError(HeadraceError):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from domain.crash_points import crash_point
-from domain.documents import Document
+from domain.documents import Document, PageBatch
 from domain.errors import FailureCode, PermanentError, TransientError
 from domain.jobs import Lease
 from domain.ports import BlobStore, PageReader, PagesRead, Transactions
@@ -57,9 +57,11 @@ def extract_document(
         quarantined = unit.parser_deaths.find(document, reader.version)
         if quarantined is not None:
             raise quarantined
-        pages_done = unit.pages.count(document)
-    repaired = _read_pages(document, pages_done, lease=lease, transactions=transactions, blobs=blobs, reader=reader)
+    last, repaired = _read_pages(document, lease=lease, transactions=transactions, blobs=blobs, reader=reader)
     with transactions(lease) as unit:
+        if last is not None:
+            unit.pages.add(document, last)
+            crash_point("after_page_batch")
         read = unit.pages.summarise(document)
         check_readable(read)
         next_job_id = unit.jobs.enqueue("index_document", document.id, document.workspace_id)
@@ -69,7 +71,7 @@ def extract_document(
         unit.jobs.finish()
         crash_point("before_extraction_commits")
     crash_point("after_extraction_commits")
-    return ExtractionReport(resumed_after=pages_done, pages=read.pages, characters=read.characters)
+    return ExtractionReport(resumed_after=document.pages_done, pages=read.pages, characters=read.characters)
 
 
 def check_readable(read: PagesRead) -> None:
@@ -112,29 +114,30 @@ def describe_salvage(pages: int) -> str:
 
 
 def _read_pages(
-    document: Document,
-    pages_done: int,
-    *,
-    lease: Lease,
-    transactions: Transactions,
-    blobs: BlobStore,
-    reader: PageReader,
-) -> bool:
-    repaired = False
+    document: Document, *, lease: Lease, transactions: Transactions, blobs: BlobStore, reader: PageReader
+) -> tuple[PageBatch | None, bool]:
+    """Store pages as they are read, all but the last batch, which is returned: one transaction stores it and goes on.
+
+    Return, too, whether the file's structure was repaired.
+    """
+    repaired, last = False, None
     with (
         blobs.local_file(document.blob_key) as file,
-        closing(reader.read_pages(file, first_page=pages_done + 1)) as batches,
+        closing(reader.read_pages(file, first_page=document.pages_done + 1)) as batches,
         _counting_deaths(document, lease, transactions, reader.version),
     ):
         for batch in batches:
             repaired |= batch.repaired
+            if batch.is_last:
+                last = batch
+                continue
             with transactions(lease) as unit:  # also for an empty batch: the fence stops an attempt that is not wanted
                 if batch.pages:
                     unit.pages.add(document, batch)
             if batch.pages:
                 crash_point("after_page_batch")
             lease.checkpoint()
-    return repaired
+    return last, repaired
 
 
 @contextmanager
@@ -149,7 +152,7 @@ def _counting_deaths(
             raise
         with transactions(lease) as unit:
             is_quarantined = unit.parser_deaths.record(document, parser_version, error)
-            salvaged = describe_salvage(unit.pages.count(document))
+            salvaged = describe_salvage(unit.pages.summarise(document).pages)
         if is_quarantined:
             raise PermanentError(error.code, f"{error.message}{salvaged}") from error
         raise TransientError(error.code, error.message, retry_after=timedelta(seconds=1)) from error

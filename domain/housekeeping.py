@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from time import monotonic
 from uuid import UUID
 
 from domain.ports import BlobStore, Reservations, Transactions
@@ -13,6 +14,15 @@ ROUND_LIMIT = 1000
 
 #: Rounds of one run of `prune_history`: a run stays short, and the next tick is a few minutes away.
 ROUNDS_PER_RUN = 100
+
+#: Vectors that enter the index in one transaction: it takes about a second.
+INDEX_BATCH = 500
+
+#: So many vectors a search compares one by one within some 10 ms; more enter the index even at busy times.
+MOST_WAITING_VECTORS = 10_000
+
+#: One run of `index_vectors` ends after this; the next tick is a minute away.
+INDEX_SECONDS = 30.0
 
 #: Old enough that no transaction of an upload or of a hand-over can still be open.
 STRANDED_AFTER = timedelta(seconds=60)
@@ -37,6 +47,18 @@ def prune_history(*, transactions: Transactions, keep: Retention) -> Pruned:
             pruned = unit.sweeping.prune(keep, ROUND_LIMIT)
         total += pruned
         if pruned.most < ROUND_LIMIT:
+            break
+    return total
+
+
+def index_vectors(*, transactions: Transactions, seconds: float = INDEX_SECONDS) -> int:
+    """Let vectors of new chunks enter the index, batch by batch, when no document is waiting for the machine."""
+    deadline, total = monotonic() + seconds, 0
+    while monotonic() < deadline:
+        with transactions() as unit:
+            count = unit.sweeping.index_vectors(limit=INDEX_BATCH, spare=MOST_WAITING_VECTORS)
+        total += count
+        if count < INDEX_BATCH:
             break
     return total
 

@@ -14,7 +14,7 @@ from domain.errors import FailureCode, PermanentError, TransientError
 from domain.extraction import NO_TEXT_SENTENCE
 from domain.jobs import Lease
 from domain.patience import patiently
-from domain.ports import ChunkText, Embedder, Embeddings, Transactions
+from domain.ports import ChunkText, Embedder, Embeddings, Transactions, Unit
 
 #: Pages loaded in one transaction: some 500 kB of text, milliseconds.
 PAGES_PER_READ = 200
@@ -56,11 +56,11 @@ def index_document(
         if document is None:
             unit.jobs.finish()
             return IndexingReport(skipped=True)
+        unit.chunks.clear(document)
+        pages = unit.pages.read(document, after=0, limit=PAGES_PER_READ)
     attempt = _Attempt(document, lease, transactions, chunker, embedder)
-    chunks = attempt.store_chunks()
-    missing = attempt.reserve(chunks)
-    tokens = attempt.embed(missing, chunks)
-    attempt.publish()
+    chunks, missing = attempt.store_chunks(pages)
+    tokens = attempt.embed_and_publish(missing, chunks)
     return IndexingReport(chunks=chunks, embedded=len(missing), reused=chunks - len(missing), tokens=tokens)
 
 
@@ -81,30 +81,33 @@ class _Attempt:
     chunker: Chunker
     embedder: Embedder
 
-    def store_chunks(self) -> int:
-        """Write the generation's chunks anew, in short transactions: readers do not see them yet. Return how many."""
-        with self.transactions(self.lease) as unit:
-            unit.chunks.clear(self.document)
+    def store_chunks(self, first_pages: list[Page]) -> tuple[int, list[ChunkText]]:
+        """Write the generation's chunks in short transactions: readers do not see them yet. The last one reserves.
+
+        Return how many there are, and the texts that have no vector yet.
+        """
         count = 0
-        for chunks in in_batches(self.chunker.chunk_pages(self._pages()), CHUNKS_PER_WRITE):
+        for chunks in in_batches(self.chunker.chunk_pages(self._pages(first_pages)), CHUNKS_PER_WRITE):
             self.lease.checkpoint()
             count += len(chunks)
             with self.transactions(self.lease) as unit:
                 unit.chunks.add(self.document, chunks)
+                if len(chunks) < CHUNKS_PER_WRITE:
+                    return count, self._reserve(unit, count)
         if count == 0:
             raise PermanentError(FailureCode.PDF_NO_TEXT, NO_TEXT_SENTENCE)
-        return count
-
-    def reserve(self, chunks: int) -> list[ChunkText]:
-        """Find the texts that have no vector yet and set their tokens aside."""
         with self.transactions(self.lease) as unit:
-            missing = unit.chunks.missing(self.document, self.embedder.model)
-            unit.usage.reserve(self.document, sum(text.token_count for text in missing))
-            unit.documents.record_chunks(self.document, chunks=chunks, embedded=chunks - len(missing), tokens=0)
+            return count, self._reserve(unit, count)
+
+    def _reserve(self, unit: Unit, chunks: int) -> list[ChunkText]:
+        """Find the texts that have no vector yet and set their tokens aside."""
+        missing = unit.chunks.missing(self.document, self.embedder.model)
+        unit.usage.reserve(self.document, sum(text.token_count for text in missing))
+        unit.documents.record_chunks(self.document, chunks=chunks, embedded=chunks - len(missing), tokens=0)
         return missing
 
-    def embed(self, missing: list[ChunkText], chunks: int) -> int:
-        """Embed batch by batch; return the tokens spent."""
+    def embed_and_publish(self, missing: list[ChunkText], chunks: int) -> int:
+        """Embed batch by batch; the transaction that stores the last one publishes. Return the tokens spent."""
         spent, left = 0, len(missing)
         batches = plan_batches(missing, self.embedder.limits, tokens=lambda text: text.token_count)
         for number, batch in enumerate(batches, start=1):
@@ -113,7 +116,10 @@ class _Attempt:
             crash_point("after_embedding_before_storing")
             spent, left = spent + result.tokens, left - len(batch)
             patiently(partial(self._store_vectors, number, batch, result, (chunks - left, chunks)), self.lease)
-            crash_point("after_storing_vectors")
+        if not missing:
+            with self.transactions(self.lease) as unit:
+                self._publish(unit)
+        crash_point("after_publishing_commits")
         return spent
 
     def _store_vectors(
@@ -127,28 +133,27 @@ class _Attempt:
             is_new = unit.usage.settle(self.document, batch=number, reserved=reserved, spent=result.tokens)
             tokens = result.tokens if is_new else 0
             unit.documents.record_chunks(self.document, chunks=chunks, embedded=embedded, tokens=tokens)
+            if embedded == chunks:
+                self._publish(unit)
+        crash_point("after_storing_vectors")
 
-    def publish(self) -> None:
+    def _publish(self, unit: Unit) -> None:
         """Flip the generation, unless a vector is missing; end the job with it."""
-        with self.transactions(self.lease) as unit:
-            chunks, embedded = unit.chunks.count_embedded(self.document, self.embedder.model)
-            if embedded < chunks:
-                message = f"{chunks - embedded} of {chunks} vectors vanished while the document was indexed"
-                raise TransientError(FailureCode.INTERNAL_ERROR, message)
-            unit.documents.record_chunks(self.document, chunks=chunks, embedded=embedded, tokens=0)
-            if unit.documents.publish(self.document):
+        chunks, embedded = unit.chunks.count_embedded(self.document, self.embedder.model)
+        if embedded < chunks:
+            message = f"{chunks - embedded} of {chunks} vectors vanished while the document was indexed"
+            raise TransientError(FailureCode.INTERNAL_ERROR, message)
+        if unit.documents.publish(self.document):
+            if self.document.target_generation > 1:
                 unit.chunks.delete_others(self.document)
-                unit.usage.count_document(self.document)
-            unit.jobs.finish()
-            crash_point("before_publishing_commits")
-        crash_point("after_publishing_commits")
+            unit.usage.count_document(self.document)
+        unit.jobs.finish()
+        crash_point("before_publishing_commits")
 
-    def _pages(self) -> Iterator[Page]:
-        after = 0
-        while True:
+    def _pages(self, first_pages: list[Page]) -> Iterator[Page]:
+        pages = first_pages
+        yield from pages
+        while len(pages) == PAGES_PER_READ:
             with self.transactions(self.lease) as unit:
-                pages = unit.pages.read(self.document, after=after, limit=PAGES_PER_READ)
+                pages = unit.pages.read(self.document, after=pages[-1].number, limit=PAGES_PER_READ)
             yield from pages
-            if len(pages) < PAGES_PER_READ:
-                return
-            after = pages[-1].number

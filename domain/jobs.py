@@ -78,8 +78,10 @@ class JobSpec:
 EXTRACT_QUEUE = "ingest_extract"
 INDEX_QUEUE = "ingest_index"
 MAINTENANCE_QUEUE = "maintenance"
+WEBHOOK_QUEUE = "webhooks"
 
 DOCUMENT_PARAMS: Mapping[str, type] = {"document_id": UUID, "workspace_id": UUID}
+WEBHOOK_PARAMS: Mapping[str, type] = {"delivery_id": UUID, "workspace_id": UUID}
 
 #: Every job that callers may start by name. A test keeps it equal to the declared actors.
 JOBS: Mapping[str, JobSpec] = {
@@ -87,9 +89,11 @@ JOBS: Mapping[str, JobSpec] = {
     for spec in (
         JobSpec("extract_document", EXTRACT_QUEUE, DOCUMENT_PARAMS, timedelta(minutes=30)),
         JobSpec("index_document", INDEX_QUEUE, DOCUMENT_PARAMS, timedelta(hours=2)),
+        JobSpec("deliver_webhook", WEBHOOK_QUEUE, WEBHOOK_PARAMS, timedelta(minutes=5)),
         JobSpec("cleanup_stale_reservations", MAINTENANCE_QUEUE, {}, timedelta(minutes=1)),
         JobSpec("sweep_documents", MAINTENANCE_QUEUE, {}, timedelta(minutes=5)),
         JobSpec("sweep_blobs", MAINTENANCE_QUEUE, {}, timedelta(minutes=10)),
+        JobSpec("index_vectors", MAINTENANCE_QUEUE, {}, timedelta(minutes=5)),
         JobSpec("prune_history", MAINTENANCE_QUEUE, {}, timedelta(minutes=10)),
     )
 }

@@ -100,8 +100,8 @@ class DispatchTable(Protocol):
         """Try to become the one relay that acts."""
         ...
 
-    def wait(self, timeout: timedelta) -> bool:
-        """Wait for somebody to ring, or for the timeout."""
+    def wait(self, timeout: timedelta) -> set[str]:
+        """Wait for somebody to ring, or for the timeout; return the queues that were rung for."""
         ...
 
     def queues(self) -> list[str]:
@@ -109,7 +109,7 @@ class DispatchTable(Protocol):
         ...
 
     def pick_due(self, queue: str, limit: int) -> list[DueJob]:
-        """Move due jobs of a queue to queued, one per workspace in turn; return them in the order to ring."""
+        """Move due jobs of a queue to queued, fair between workspaces; return them in the order to ring."""
         ...
 
     def ring_again(self, queue: str, *, age: timedelta, limit: int, known: set[UUID]) -> list[DueJob]:

@@ -209,13 +209,16 @@ class Sweeping(Protocol):
         """Remove at most `limit` old rows of each kind; return how many went."""
         ...
 
+    def index_vectors(self, *, limit: int, spare: int) -> int:
+        """Let at most `limit` waiting vectors enter the index and return how many did.
+
+        While documents are on their way none does, unless more than `spare` wait.
+        """
+        ...
+
 
 class Pages(Protocol):
     """The pages of a document's target generation inside one transaction."""
-
-    def count(self, document: Document) -> int:
-        """Count the pages stored so far; the first missing one follows them."""
-        ...
 
     def add(self, document: Document, batch: PageBatch) -> None:
         """Store consecutive pages and the progress they mean."""

@@ -6,7 +6,10 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Ages after which history is pruned. Failed jobs are the dead letters, kept apart from the others."""
+    """Ages after which history is pruned. Failed jobs are the dead letters, kept apart from the others.
+
+    Deliveries of webhooks are kept as long as jobs that ended the same way.
+    """
 
     finished_jobs: timedelta
     failed_jobs: timedelta
@@ -23,6 +26,8 @@ class Pruned:
     events: int = 0
     ticks: int = 0
     parser_deaths: int = 0
+    webhooks: int = 0
+    failed_webhooks: int = 0
 
     def __add__(self, other: "Pruned") -> "Pruned":
         """Add up two rounds."""

@@ -17,8 +17,21 @@ class TaskStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-#: The states of a task's job in each status. A job that waits for its next run is `processing` once its task began.
 ENDED = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED})
+
+
+#: A document's task begins with the one job and ends with the other.
+FIRST_JOB, SECOND_JOB = "extract_document", "index_document"
+
+
+def status_of(state: JobState, actor: str) -> TaskStatus | None:
+    """Tell the status of the task that is at a job; None when the task has gone on to its second job."""
+    if state is JobState.SUCCEEDED:
+        return None if actor == FIRST_JOB else TaskStatus.COMPLETED
+    if state in (JobState.FAILED, JobState.CANCELLED):
+        return TaskStatus(state)
+    is_waiting = state in (JobState.PENDING, JobState.QUEUED)
+    return TaskStatus.PENDING if is_waiting and actor != SECOND_JOB else TaskStatus.PROCESSING
 
 
 class Reason(StrEnum):

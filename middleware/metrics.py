@@ -12,6 +12,7 @@ from dramatiq.middleware import Middleware
 from domain.extraction import ExtractionReport
 from domain.indexing import IndexingReport
 from domain.ledger import Outcome
+from domain.webhook_delivery import DeliveryReport
 from middleware.attempt import find_attempt
 
 DURATION_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -31,6 +32,8 @@ class Instruments:
     chunks: Any
     chunks_reused: Any
     embedding_tokens: Any
+    webhooks: Any
+    webhook_duration: Any
     pool_size: Any
     pool_available: Any
     pool_waiting: Any
@@ -78,6 +81,14 @@ def count_indexing(report: IndexingReport, *, model: str) -> None:
         _instruments.chunks.inc(report.chunks)
         _instruments.chunks_reused.inc(report.reused)
         _instruments.embedding_tokens.labels(model).inc(report.tokens)
+
+
+def count_delivery(report: DeliveryReport) -> None:
+    """Count what became of one webhook, and how long its receiver took."""
+    if _instruments:
+        _instruments.webhooks.labels(report.result).inc()
+        if report.seconds:
+            _instruments.webhook_duration.observe(report.seconds)
 
 
 class Metrics(Middleware):
@@ -142,6 +153,13 @@ def _create() -> Instruments:
         chunks=Counter("headrace_chunks", "Chunks published.", registry=None),
         chunks_reused=Counter("headrace_chunks_reused", "Chunks whose vector existed already.", registry=None),
         embedding_tokens=Counter("headrace_embedding_tokens", "Tokens spent.", ("model",), registry=None),
+        webhooks=Counter("headrace_webhooks", "Webhooks attempted, by result.", ("result",), registry=None),
+        webhook_duration=Histogram(
+            "headrace_webhook_duration_seconds",
+            "How long receivers of webhooks took.",
+            registry=None,
+            buckets=DURATION_BUCKETS,
+        ),
         pool_size=_pool_gauge("size", "Connections in the database pools."),
         pool_available=_pool_gauge("available", "Idle connections in the database pools."),
         pool_waiting=_pool_gauge("waiting", "Threads waiting for a database connection."),

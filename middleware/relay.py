@@ -1,7 +1,13 @@
-"""Move due jobs from Postgres to the doorbell. One relay leads; any other takes over when its connection closes."""
+"""Move due jobs from Postgres to the doorbell. One relay leads; any other takes over when its connection closes.
 
+A job that was rung for has its place and is overtaken by nobody, so the relay rings for few jobs ahead: for as many as
+workers take until it looks again. Whose job comes next is decided as late as that.
+"""
+
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import timedelta
 from threading import Event, Thread
 from time import monotonic
@@ -25,8 +31,33 @@ RING_AGAIN_SECONDS = 1.0
 LOST_AFTER_EMPTY = timedelta(seconds=1)
 #: … and after this otherwise: a worker may hold it behind a long job; then another worker takes the job.
 LOST_AFTER = timedelta(seconds=5)
-#: How soon the leader looks again while a queue's list is full, or a due job cannot be rung for.
-FULL_SECONDS = 0.05
+
+#: How soon the leader looks at a queue again that has more to ring for: at first, and at most when nobody takes a hint.
+LOOK_SECONDS, LONG_LOOK_SECONDS = 0.005, 0.05
+#: Fewest hints to keep ahead of the workers.
+LEAST_AHEAD = 4
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many hints a queue keeps ahead, and when to look at it again: found out from how fast workers take them."""
+
+    most: int
+    ahead: int = LEAST_AHEAD
+    left: int = 0
+    pause: float = LOOK_SECONDS
+
+    def room(self, depth: int) -> int:
+        """Return how many hints to add to the `depth` that are there now."""
+        taken = self.left - depth
+        if taken > 0 and depth == 0:
+            self.ahead = 2 * self.ahead
+        elif 4 * taken < self.ahead:
+            self.ahead = self.ahead // 2
+        self.ahead = min(max(self.ahead, LEAST_AHEAD), self.most)
+        self.pause = LOOK_SECONDS if taken > 0 else min(2 * self.pause, LONG_LOOK_SECONDS)
+        self.left = depth
+        return self.ahead - depth if 2 * depth <= self.ahead else 0
 
 
 class Relay(Thread):
@@ -47,6 +78,8 @@ class Relay(Thread):
         self._queues = set(queues)
         self._batch_size = batch_size
         self._depth_limit = 4 * batch_size
+        self._paces: dict[str, Pace] = defaultdict(lambda: Pace(most=self._depth_limit))
+        self._look_at: dict[str, float] = {}
         self._interval = interval.total_seconds()
         self._stop_event = Event()
         self.last_progress = monotonic()
@@ -72,44 +105,60 @@ class Relay(Thread):
         help_at = monotonic() + HELP_SECONDS
         while not self._stop_event.is_set() and not dispatch.lead():
             if monotonic() >= help_at:
-                self._ring_due(dispatch)
+                for queue in dispatch.queues():
+                    self._ring(dispatch, queue)
                 self._ring_again(dispatch)
                 help_at = monotonic() + HELP_SECONDS
             self.last_progress = monotonic()
             self._stop_event.wait(LEAD_SECONDS)
 
     def _relay(self, dispatch: DispatchTable) -> None:
-        look_at = ring_again_at = 0.0
+        look_around_at = ring_again_at = 0.0
         while not self._stop_event.is_set():
-            if monotonic() >= look_at:
-                look_at = monotonic() + self._ring_due(dispatch)
+            if monotonic() >= look_around_at:
+                self._look_at |= dict.fromkeys(self._find_queues(dispatch), 0.0)
+                look_around_at = monotonic() + self._interval
+            if self._ring_due(dispatch):
+                look_around_at = min(look_around_at, monotonic() + self._until_next_due(dispatch))
             if monotonic() >= ring_again_at:
                 self._ring_again(dispatch)
                 ring_again_at = monotonic() + RING_AGAIN_SECONDS
             self.last_progress = monotonic()
-            wait = max(0.0, min(look_at, ring_again_at) - monotonic())
-            if wait and dispatch.wait(timedelta(seconds=wait)):
-                look_at = 0.0
+            wait = min(look_around_at, ring_again_at, *self._look_at.values()) - monotonic()
+            self._look_at |= dict.fromkeys(dispatch.wait(timedelta(seconds=max(0.0, wait))), 0.0)
 
-    def _ring_due(self, dispatch: DispatchTable) -> float:
-        """Ring once for every queue; return in how many seconds to look again.
+    def _find_queues(self, dispatch: DispatchTable) -> list[str]:
+        """Jobs may wait in queues that only other workers know: their actors are newer, or from another module."""
+        queues = dispatch.queues()
+        self._queues.update(queues)
+        return queues
 
-        Jobs may wait in queues that only other workers know: their actors are newer, or from another module.
-        """
-        self._queues.update(dispatch.queues())
-        soonest = min(self._ring_queue(dispatch, queue) for queue in sorted(self._queues))
-        next_due = dispatch.next_due() if soonest > 0 else None
-        return min(soonest, max(FULL_SECONDS, next_due.total_seconds())) if next_due else soonest
+    def _ring_due(self, dispatch: DispatchTable) -> bool:
+        """Ring for every queue whose time has come; True when one of them has nothing more that is due."""
+        due = [queue for queue, at in self._look_at.items() if at <= monotonic()]
+        for queue in due:
+            if self._ring(dispatch, queue):
+                self._look_at[queue] = monotonic() + self._paces[queue].pause
+            else:
+                del self._look_at[queue]
+        return any(queue not in self._look_at for queue in due)
 
-    def _ring_queue(self, dispatch: DispatchTable, queue: str) -> float:
-        """Ring for a batch; return in how many seconds this queue deserves another look."""
-        room = min(self._batch_size, self._depth_limit - self._hints.depth(queue))
+    def _until_next_due(self, dispatch: DispatchTable) -> float:
+        wait = dispatch.next_due()
+        return self._interval if wait is None else max(LONG_LOOK_SECONDS, wait.total_seconds())
+
+    def _ring(self, dispatch: DispatchTable, queue: str) -> bool:
+        """Ring for as many jobs as the queue needs ahead; False when it has no more that are due."""
+        self._queues.add(queue)
+        pace = self._paces[queue]
+        room = min(self._batch_size, pace.room(self._hints.depth(queue)))
         if room <= 0:
-            return FULL_SECONDS
+            return True
         jobs = dispatch.pick_due(queue, room)
         crash_point("after_marking_before_ringing")
         self._hints.push(queue, jobs)
-        return 0.0 if len(jobs) == room else self._interval
+        pace.left += len(jobs)
+        return len(jobs) == room
 
     def _ring_again(self, dispatch: DispatchTable) -> None:
         for queue in self._queues:

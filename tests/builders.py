@@ -68,7 +68,8 @@ class Rails:
     def expire(self, *job_ids: UUID) -> None:
         """Let the leases of jobs run out."""
         self.connection.execute(
-            "UPDATE jobs SET lease_expires_at = now() - interval '1 ms' WHERE id = ANY(%s)", [list(job_ids)]
+            "UPDATE jobs SET lease_expires_at = now() - interval '1 ms' WHERE id = ANY(%s) AND state = 'running'",
+            [list(job_ids)],
         )
 
     def make_due(self) -> None:
@@ -82,8 +83,8 @@ class Rails:
         return self.row("SELECT * FROM documents WHERE id = %s", document_id)
 
     def attempts(self, job_id: UUID) -> list[str | None]:
-        """Return the outcome of every attempt, oldest first."""
-        return self.column("SELECT outcome FROM job_attempts WHERE job_id = %s ORDER BY lease", job_id)
+        """Return the outcome of every attempt, oldest first; None while it runs."""
+        return self.column("SELECT outcome FROM job_runs WHERE job_id = %s ORDER BY lease", job_id)
 
     def count(self, table: str) -> int:
         return int(self.column(f"SELECT count(*) FROM {table}")[0])
@@ -113,7 +114,7 @@ def a_job(*, name: str = "noop", queue: str = QUEUE, **fields: Any) -> NewJob:
         "message_id": str(job_id),
         "message_timestamp": 0,
     }
-    return NewJob(id=job_id, queue=queue, actor=name, message=message, **fields)
+    return NewJob(id=job_id, queue=queue, actor=name, message=message, **{"workspace_id": WORKSPACE} | fields)
 
 
 def a_pending_job(rails: Rails, **fields: Any) -> UUID:

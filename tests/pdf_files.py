@@ -4,7 +4,9 @@ The stand-ins run in the child, which imports this module by its name.
 """
 
 import ctypes
+import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -15,7 +17,7 @@ from pathlib import Path
 import pymupdf
 
 from adapters.pdf import child
-from adapters.pdf.protocol import Finished, Message, Opened, Order, PageRead
+from adapters.pdf.protocol import HEADER, Finished, Message, Opened, Order, PageRead
 
 WORDS = "Water turns the wheel and the wheel turns the stone. "
 
@@ -62,6 +64,18 @@ def pages_first_pdf(path: Path, page_count: int = 6) -> Path:
     ]
     bodies += [_stream(_text_operators(f"Page {number}. {WORDS}")) for number in range(1, page_count + 1)]
     return _write(path, bodies, root=1)
+
+
+def joined_pdf(path: Path, page_count: int) -> Path:
+    """Write a PDF as joining one-page files makes it: each page has a font of its own."""
+    with pymupdf.open() as part, pymupdf.open() as joined:
+        page = part.new_page()
+        page.insert_font("own", fontbuffer=pymupdf.Font("helv").buffer)
+        page.insert_text((72, 72), WORDS, fontname="own")
+        for _ in range(page_count):
+            joined.insert_pdf(part)
+        joined.save(path, deflate=True)
+    return path
 
 
 def pageless_pdf(path: Path) -> Path:
@@ -131,7 +145,6 @@ def _after_two_pages(results: int, order: Order, end: Callable[[], object]) -> N
 
     child.confine(order.limits)
     child.serve(results, order, parser)
-    os._exit(0)
 
 
 def crash(results: int, order: Order) -> None:
@@ -185,24 +198,49 @@ def print_loudly(results: int, order: Order) -> None:
 
 
 def talk_nonsense(results: int, order: Order) -> None:
-    os.write(results, b'{"kind": "Opened", "page_count": "many"}\n')
+    os.write(results, HEADER.pack(b"O", 4) + b"many" + HEADER.pack(b"P", 4) + b"many")
     time.sleep(60)
 
 
 def skip_a_page(results: int, order: Order) -> None:
     child.serve(results, order, lambda _: iter([Opened(3), PageRead(2, "two", False, False)]))
+
+
+def announce_too_much(results: int, order: Order) -> None:
+    os.write(results, HEADER.pack(b"P", order.limits.message_bytes + 1))
     time.sleep(60)
 
 
-def never_end_a_line(results: int, order: Order) -> None:
-    while True:
-        os.write(results, b"x" * 65536)
-
-
-def stop_mid_line(results: int, order: Order) -> None:
-    os.write(results, b'{"kind": "Ope')
+def stop_mid_message(results: int, order: Order) -> None:
+    os.write(results, HEADER.pack(b"P", 100) + b"half")
     time.sleep(60)
 
 
 def leave(results: int, order: Order) -> None:
     os._exit(3)
+
+
+def tell_pid(results: int, order: Order) -> None:
+    """Say who reads."""
+    _tell(results, order, str(os.getpid()))
+
+
+def tell_what_is_warm(results: int, order: Order) -> None:
+    """Say what the fork server did before it forked."""
+    document = sys.modules.get("adapters.pdf.document")
+    prepared = document is not None and document.prepare_mupdf.cache_info().currsize
+    frozen = gc.get_freeze_count() > 10_000
+    _tell(results, order, f"MuPDF {'is' if prepared else 'not'} prepared, heap {'is' if frozen else 'not'} frozen")
+
+
+def tell_memory_used(results: int, order: Order) -> None:
+    """Read the file for real, and tell how many bytes more that took at its peak than there were before."""
+    from adapters.pdf.document import read_document
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert all(isinstance(message, (Opened, PageRead, Finished)) for message in read_document(order))
+    _tell(results, order, str((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024))
+
+
+def _tell(results: int, order: Order, text: str) -> None:
+    child.serve(results, order, lambda _: iter([Opened(1), PageRead(1, text, False, False), Finished()]))

@@ -3,14 +3,16 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from adapters.api import demo, documents, search, status, tasks
+from adapters.api import demo, documents, search, status, tasks, webhooks
 from adapters.api.body_limit import BodyLimit
+from adapters.api.documentation import complete_examples
 from adapters.api.envelope import Envelope
 from adapters.api.live import router as live
 from adapters.api.live.service import Live
@@ -48,9 +50,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.uploads = Uploads(settings)
     app.state.waiters = Waiters(settings.api_most_waiting)
     app.state.started_at = time.monotonic()
-    for module in (documents, tasks, search, status, live, demo):
+    for module in (documents, tasks, search, webhooks, status, live, demo):
         app.include_router(module.router)
     install_problems(app)
+    generate = app.openapi
+    app.openapi = cache(lambda: complete_examples(generate()))  # type: ignore[method-assign]
     _add_middleware(app, settings)
     return app
 

@@ -1,6 +1,7 @@
 """Statistics for callers, and probes for those who run the process."""
 
 import time
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 import redis
@@ -15,6 +16,7 @@ from adapters.postgres.migrate import check_schema
 from domain.api_keys import Scope
 from domain.errors import SchemaError, TransientError
 from domain.jobs import JobState
+from domain.tasks import TaskStatus, status_of
 
 router = APIRouter()
 
@@ -25,19 +27,24 @@ PROBES = {503: {"model": models.Health, "description": "It does not work, and wh
 def read_stats(request: Request, here: Annotated[WorkspaceRuntime, Depends(workspace(Scope.STATS))]) -> dict[str, Any]:
     """Return figures of the caller's workspace, and whether anybody works."""
     runtime: ApiRuntime = request.app.state.runtime
-    counts = here.reading.count_tasks()
-
-    def count(*states: JobState) -> int:
-        return sum(counts.get(state, 0) for state in states)
-
-    waiting, running = count(JobState.PENDING, JobState.QUEUED), count(JobState.RUNNING, JobState.RETRYING)
-    completed, failed = count(JobState.SUCCEEDED), count(JobState.FAILED)
+    counts = here.reading.count_jobs()
+    tasks: Counter[TaskStatus | None] = Counter()
+    jobs: Counter[JobState] = Counter()
+    for (state, actor), count in counts.items():
+        tasks[status_of(state, actor)] += count
+        jobs[state] += count
+    completed, failed = tasks[TaskStatus.COMPLETED], tasks[TaskStatus.FAILED]
     return {
         "worker": {"status": "running" if runtime.queues.has_workers() else "none"},
-        "jobs": {"pending": waiting, "processing": running, "completed": completed, "failed": failed},
+        "jobs": {
+            "pending": tasks[TaskStatus.PENDING],
+            "processing": tasks[TaskStatus.PROCESSING],
+            "completed": completed,
+            "failed": failed,
+        },
         "queue": {
-            "waiting": waiting + count(JobState.RETRYING),
-            "active": count(JobState.RUNNING),
+            "waiting": jobs[JobState.PENDING] + jobs[JobState.QUEUED] + jobs[JobState.RETRYING],
+            "active": jobs[JobState.RUNNING],
             "completed": completed,
             "failed": failed,
         },

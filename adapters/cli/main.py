@@ -4,7 +4,15 @@ import os
 import sys
 from importlib.util import find_spec
 
-from domain.errors import FailureCode, HeadraceError, InvalidJobError, SchemaError, SettingsError, TransientError
+from domain.errors import (
+    FailureCode,
+    HeadraceError,
+    InvalidJobError,
+    InvalidWebhookError,
+    SchemaError,
+    SettingsError,
+    TransientError,
+)
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -12,7 +20,12 @@ WRONG_USAGE = 2
 WRONG_CONFIGURATION = 78
 INTERRUPTED = 130
 
-EXIT_CODES = {SettingsError: WRONG_CONFIGURATION, SchemaError: WRONG_CONFIGURATION, InvalidJobError: WRONG_USAGE}
+EXIT_CODES = {
+    SettingsError: WRONG_CONFIGURATION,
+    SchemaError: WRONG_CONFIGURATION,
+    InvalidJobError: WRONG_USAGE,
+    InvalidWebhookError: WRONG_USAGE,
+}
 
 ADVICE = {
     FailureCode.DATABASE_UNAVAILABLE: "`headrace doctor` looks closer.",

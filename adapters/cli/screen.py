@@ -18,19 +18,23 @@ PIPE_COLUMNS = 10_000
 TEXT_COLUMNS = 100
 
 #: Columns of words and names, which may take several lines; ids and numbers stay whole, for copying.
-FOLDING = frozenset({"file", "name", "note", "sentence", "error", "found", "what to do"})
+FOLDING = frozenset({"file", "name", "note", "sentence", "error", "url", "events", "found", "what to do"})
 
 #: Colours of the states of documents and jobs, and of doctor's verdicts.
 STYLES = {
     "ready": "green",
     "succeeded": "green",
+    "delivered": "green",
     "ok": "green",
     "failed": "red",
     "fail": "bold red",
     "warn": "yellow",
     "retrying": "yellow",
+    "failing": "yellow",
     "deleted": "dim",
     "cancelled": "dim",
+    "disabled": "dim",
+    "discarded": "dim",
 }
 
 

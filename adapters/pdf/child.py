@@ -8,8 +8,9 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
-from adapters.pdf.protocol import OUT_OF_MEMORY, Limits, Message, Order, encode
+from adapters.pdf.protocol import OUT_OF_MEMORY, Finished, Limits, Message, Order, Refused, encode
 
 Parser = Callable[[Order], Iterator[Message]]
 
@@ -17,17 +18,26 @@ Parser = Callable[[Order], Iterator[Message]]
 OPEN_FILES = 64
 
 
-def main(results: int, order: Order) -> None:
-    """Read the ordered pages and send them; leave by `os._exit`, so that no destructor of the parser runs."""
+def wait_for_order(orders: int) -> Order | None:
+    """Wait until the parent says what to read; None when it hangs up instead, or is gone."""
+    with open(orders, "rb", buffering=0) as pipe:
+        content = pipe.read()
+    return Order.decode(content) if content else None
+
+
+def main(results: int, order: Order) -> NoReturn:
+    """Read the ordered pages, send them and leave."""
     confine(order.limits)
     from adapters.pdf.document import read_document  # noqa: PLC0415 - only the child pays for PyMuPDF
 
     serve(results, order, read_document)
-    os._exit(os.EX_OK)
 
 
-def serve(results: int, order: Order, parser: Parser) -> None:
-    """Send what the parser yields. Running out of memory becomes an exit status: a message might not fit any more."""
+def serve(results: int, order: Order, parser: Parser) -> NoReturn:
+    """Send what the parser yields, hang up, and leave by `os._exit`, so that no destructor of the parser runs.
+
+    Running out of memory becomes an exit status: a message might not fit any more.
+    """
     alarm = Alarm(order.limits)
     messages = parser(order)
     try:
@@ -35,17 +45,17 @@ def serve(results: int, order: Order, parser: Parser) -> None:
             while (message := alarm.guard(messages)) is not None:
                 pipe.write(encode(message))
                 pipe.flush()
+                if isinstance(message, (Finished, Refused)):
+                    break
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
     except BrokenPipeError:
-        os._exit(os.EX_OK)  # the parent is gone or no longer interested
+        pass  # the parent is gone or no longer interested
+    os._exit(os.EX_OK)
 
 
 def confine(limits: Limits) -> None:
-    """Give up memory, time, disk and signals of this process for good."""
-    for ignored in (signal.SIGINT, signal.SIGTERM):
-        # Ctrl-C and systemd signal the whole group: the worker drains and its document may finish.
-        signal.signal(ignored, signal.SIG_IGN)
+    """Give up memory, time and disk of this process for good."""
     lower(resource.RLIMIT_CORE, 0)
     lower(resource.RLIMIT_FSIZE, 0)
     lower(resource.RLIMIT_NOFILE, OPEN_FILES)

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, BinaryIO
 
-import pymupdf
 from pymupdf import mupdf
 
 #: Warnings that only raise suspicion: each of them also occurs in files that lost nothing.
@@ -35,22 +34,26 @@ _CLOSING = (b"ET", b"Q", b"EMC")
 class DamageFinder:
     """Knows which objects of one document are missing or cut; remembers its verdict on each."""
 
-    def __init__(self, document: pymupdf.Document, file: BinaryIO) -> None:
-        self._document = document
+    def __init__(self, document: mupdf.FzDocument, file: BinaryIO) -> None:
+        self._pdf = mupdf.pdf_document_from_fz_document(document)
         self._file = file
         self._suspicious = False
         self._cut: int | None = None
         self._verdicts: dict[int, bool] = {}
 
-    def lost_text(self, page: pymupdf.Page, warnings: str) -> bool:
+    @property
+    def is_repaired(self) -> bool:
+        """Tell whether the structure had to be mended so far."""
+        return bool(mupdf.pdf_was_repaired(self._pdf))
+
+    def lost_text(self, page: Any, warnings: str) -> bool:
         """Tell whether something that this page's text needs is missing; `warnings` are those of reading it."""
-        if not self._suspicious and (self._document.is_repaired or _SUSPICIOUS.search(warnings)):
+        if not self._suspicious and (self.is_repaired or _SUSPICIOUS.search(warnings)):
             self._suspicious = True
             self._cut = find_cut_object(self._file)
         return self._suspicious and not self._is_whole_page(page)
 
-    def _is_whole_page(self, page: pymupdf.Page) -> bool:
-        node = mupdf.pdf_load_object(mupdf.pdf_document_from_fz_document(self._document.this), page.xref)
+    def _is_whole_page(self, node: Any) -> bool:
         resources = mupdf.pdf_dict_gets_inheritable(node, "Resources")
         return (
             mupdf.pdf_is_dict(node)
@@ -101,7 +104,7 @@ class DamageFinder:
 
         In a file that needed no repair a reference to nothing is legal and means null (ISO 32000-1, 7.3.10).
         """
-        if not self._document.is_repaired or not mupdf.pdf_is_indirect(thing):
+        if not self.is_repaired or not mupdf.pdf_is_indirect(thing):
             return True
         return not mupdf.pdf_is_null(thing) and mupdf.pdf_to_num(thing) != self._cut
 
@@ -117,7 +120,8 @@ class DamageFinder:
         first = mupdf.pdf_array_get(filters, 0) if mupdf.pdf_is_array(filters) else filters
         if mupdf.pdf_to_name(first) not in ("FlateDecode", "Fl"):
             return Deflated.WHOLE
-        return inspect_deflated(self._document.xref_stream_raw(mupdf.pdf_to_num(thing)))
+        raw = mupdf.pdf_load_raw_stream_number(self._pdf, mupdf.pdf_to_num(thing))
+        return inspect_deflated(mupdf.fz_buffer_extract_copy(raw))
 
 
 class Deflated(Enum):

@@ -1,15 +1,24 @@
-"""What the parser child tells its parent: one line of JSON a message.
+"""What the parser child is told, and what it tells its parent: frames of kind, length and payload.
 
-Never pickle, for the child is not trusted.
+Never pickle, for the child is not trusted. Text travels as UTF-8, which costs a third of what JSON does.
 """
 
-import json
+import os
+import struct
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
-#: JSON escapes a character outside the basic plane as twelve bytes (`\\ud83d\\ude00`).
-BYTES_PER_CHARACTER = 12
-ENVELOPE_BYTES = 1024
+#: Kind and length of what follows.
+HEADER = struct.Struct("!cI")
+_ORDER = struct.Struct("!QQQddQQQ")
+_OPENED = struct.Struct("!I")
+_PAGE = struct.Struct("!IB")
+_REFUSED = struct.Struct("!IQ")
+_LOST, _REPAIRED = 1, 2
+
+_BYTES_PER_CHARACTER = 4
+_ENVELOPE_BYTES = 1024
 
 #: Exit status of a child that ran out of memory: sending a message might need memory again.
 OUT_OF_MEMORY = 77
@@ -44,7 +53,7 @@ class Limits:
     @property
     def message_bytes(self) -> int:
         """Return the size of the largest message that an honest child sends."""
-        return self.page_characters * BYTES_PER_CHARACTER + ENVELOPE_BYTES
+        return self.page_characters * _BYTES_PER_CHARACTER + _ENVELOPE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,26 @@ class Order:
     file: str
     first_page: int
     limits: Limits
+
+    def encode(self) -> bytes:
+        """Turn the order into bytes; unpickling one costs a child 0.3 ms."""
+        limits = self.limits
+        return _ORDER.pack(
+            self.first_page,
+            limits.memory_bytes,
+            limits.cpu_seconds,
+            limits.wall_seconds,
+            limits.page_seconds,
+            limits.pages,
+            limits.characters,
+            limits.page_characters,
+        ) + os.fsencode(self.file)
+
+    @classmethod
+    def decode(cls, content: bytes) -> Self:
+        """Turn the bytes back into the order. Raises struct.error."""
+        first_page, *limits = _ORDER.unpack_from(content)
+        return cls(os.fsdecode(content[_ORDER.size :]), first_page, Limits(*limits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,33 +117,55 @@ class Finished:
 
 
 Message = Opened | PageRead | Refused | Finished
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Opened, PageRead, Refused, Finished)}
 
 
 def encode(message: Message) -> bytes:
-    """Turn a message into a line; a lone surrogate survives as an escape."""
-    fields = {name: getattr(message, name) for name in message.__slots__}
-    return json.dumps({"kind": type(message).__name__, **fields}).encode("ascii") + b"\n"
-
-
-def decode(line: bytes) -> Message:
-    """Turn a line into a message. Raises ValueError unless they are exactly what `encode` makes."""
-    try:
-        fields = json.loads(line)
-        kind = _KINDS[fields.pop("kind")]
-        return _checked(kind(**fields))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError("the parser sent a message that is not one of ours") from error
-
-
-def _checked(message: Message) -> Message:
+    """Turn a message into a frame."""
     match message:
-        case Opened(page_count=int(count)) if count > 0:
-            return message
-        case PageRead(number=int(), text=str(), lost=bool(), repaired=bool()):
-            return message
-        case Refused(reason=str(reason), page=int(page), found=int(found)):
-            return Refused(Refusal(reason), page, found)
+        case PageRead(number, text, lost, repaired):
+            kind, payload = b"P", _PAGE.pack(number, lost * _LOST | repaired * _REPAIRED) + _to_utf8(text)
+        case Opened(page_count):
+            kind, payload = b"O", _OPENED.pack(page_count)
+        case Refused(reason, page, found):
+            kind, payload = b"R", _REFUSED.pack(page, found) + reason.encode()
         case Finished():
-            return message
-    raise ValueError("a field has the wrong type")
+            kind, payload = b"F", b""
+    return HEADER.pack(kind, len(payload)) + payload
+
+
+def decode(kind: bytes, payload: bytes) -> Message:
+    """Turn a frame into a message. Raises ValueError unless it is exactly what `encode` makes."""
+    try:
+        match kind:
+            case b"P":
+                return _decode_page(payload)
+            case b"O":
+                (page_count,) = _OPENED.unpack(payload)
+                if page_count:
+                    return Opened(page_count)
+            case b"R":
+                reason = Refusal(payload[_REFUSED.size :].decode())
+                return Refused(reason, *_REFUSED.unpack_from(payload))
+            case b"F" if not payload:
+                return Finished()
+    except (ValueError, struct.error) as error:
+        raise ValueError(NOT_OURS) from error
+    raise ValueError(NOT_OURS)
+
+
+NOT_OURS = "the parser sent a message that is not one of ours"
+
+
+def _decode_page(payload: bytes) -> PageRead:
+    number, flags = _PAGE.unpack_from(payload)
+    if flags > _LOST | _REPAIRED:
+        raise ValueError(NOT_OURS)
+    return PageRead(number, payload[_PAGE.size :].decode(), bool(flags & _LOST), bool(flags & _REPAIRED))
+
+
+def _to_utf8(text: str) -> bytes:
+    """Encode; a pair of surrogates becomes its character, a lone one the replacement character."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()

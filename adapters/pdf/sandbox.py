@@ -1,87 +1,46 @@
-"""Starts the parser child from the fork server, listens to it without ever blocking on it, and buries it.
+"""One parser child: gives it its order, listens to it without ever blocking on it, and buries it."""
 
-`multiprocessing.Process` is not used, for three reasons: its children run the caller's `__main__` again (120-190 ms
-each, and code of ours before the limits stand), its bookkeeping is shared by all threads and then mistakes exit
-statuses, and `Connection.recv` waits for ever when a child stops in the middle of a message.
-"""
-
+import fcntl
 import os
-import pickle
 import select
-import shutil
 import signal
-import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing import forkserver, process, util
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from adapters.pdf.protocol import Order
-
-Target = Callable[[int, Order], None]
-
-#: What the fork server imports once, so that a child need not. Python 3.11 gives it no `sys.path`: where Headrace is
-#: neither installed nor the working directory, only PyMuPDF is found and each child compiles the rest (25 ms).
-PRELOAD = ["pymupdf", "adapters.pdf.document", "adapters.pdf.sandbox"]
+from adapters.pdf.fork_server import NUMBER, SERVER, Target
+from adapters.pdf.protocol import HEADER, Order
 
 #: A killed child is gone at once; waiting longer means that the fork server died before it.
 BURIAL_SECONDS = 5.0
-_READ_BYTES = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What the fork server's new process unpickles and runs; multiprocessing names the method."""
-
-    target: Target
-    order: Order
-
-    def _bootstrap(self, parent_sentinel: int) -> int:  # noqa: ARG002 - multiprocessing's signature
-        descriptors = forkserver.get_inherited_fds() or []
-        self.target(descriptors[0], self.order)
-        return os.EX_OK
-
-
-def warm_up(folder: Path) -> None:
-    """Start the fork server ahead of the first child, which would wait a second for its imports.
-
-    Its socket goes into `folder`, which is removed with this process; left to itself, multiprocessing makes a folder
-    that a killed process leaves behind under a name that nobody can tell from others.
-    """
-    process.current_process()._config["tempdir"] = str(folder)  # type: ignore[attr-defined]
-    util.Finalize(None, shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True}, exitpriority=-100)
-    forkserver.set_forkserver_preload(PRELOAD)
-    forkserver.ensure_running()
+#: So much may the child be ahead of its parent: some ninety pages of text. Linux grants a user 64 MiB of such pipes.
+PIPE_BYTES = 1 << 18
+#: So long may a message lie in the pipe. Waking up for each page costs 0.09 ms, a fourteenth of what reading it does.
+NAP_SECONDS = 0.02
 
 
 class Child:
-    """One child process and the pipe it talks through. Leaving the context kills it."""
+    """One child process: it waits for its one order, then talks through its pipe. Leaving the context kills it."""
 
-    def __init__(self, target: Target, order: Order) -> None:
-        """Start the child. Raises OSError or EOFError when the fork server fails."""
-        forkserver.set_forkserver_preload(PRELOAD)
+    def __init__(self, target: Target) -> None:
+        """Ask the fork server for a child and do not wait for it. Raises OSError."""
         self._results, results = os.pipe()
-        self._status = -1
+        orders, self._orders = os.pipe()
+        self._status, status = os.pipe()
+        self._pid = 0
         self._exit_status: int | None = None
         self._heard = bytearray()
         try:
-            self.pid = self._start(results, Task(target, order))
+            os.set_blocking(self._results, False)
+            _widen(self._results)
+            SERVER.request(target, results=results, orders=orders, status=status)
         except BaseException:
-            self._close()
+            self.close()
             raise
         finally:
-            os.close(results)
-
-    def _start(self, results: int, task: Task) -> int:
-        self._status, orders = forkserver.connect_to_new_process([results])
-        with os.fdopen(orders, "wb") as pipe:
-            pickle.dump({"sys_path": [entry or str(Path.cwd()) for entry in sys.path]}, pipe)
-            pickle.dump(task, pipe)
-        return int(forkserver.read_signed(self._status))
+            for theirs in (results, orders, status):
+                os.close(theirs)
 
     def __enter__(self) -> Self:
         return self
@@ -90,50 +49,95 @@ class Child:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
-        self._close()
+        self.close()
 
-    def read_line(self, *, timeout_seconds: float, max_bytes: int) -> bytes | None:
-        """Return the child's next line, or None when it takes longer.
+    def give(self, order: Order) -> None:
+        """Tell the child, once it is there, what to read. Raises OSError or EOFError when it or the server is gone."""
+        self._pid = self._pid or self._read_number()
+        if _readable(self._status, 0):
+            raise ChildProcessError("the child ended before its order, or the fork server did")
+        os.write(self._orders, order.encode())
+        os.close(self._orders)
+        self._orders = -1
 
-        Raises EOFError when the child hung up, and ValueError when the line exceeds `max_bytes`.
+    def read_frame(self, *, timeout_seconds: float, max_bytes: int) -> tuple[bytes, bytes] | None:
+        """Return kind and payload of the child's next message, or None when it takes longer.
+
+        Raises EOFError when the child hung up, and ValueError when the message exceeds `max_bytes`.
         """
         deadline = time.monotonic() + timeout_seconds
-        searched = 0
-        while (end := self._heard.find(b"\n", searched)) < 0:
-            searched = len(self._heard)
-            if searched > max_bytes:
-                raise ValueError("the parser sent more than it may")
-            if not _readable(self._results, deadline - time.monotonic()):
-                return None
-            self._hear()
-        line = bytes(self._heard[:end])
-        del self._heard[: end + 1]
-        return line
+        while (frame := self._cut_frame(max_bytes)) is None:
+            if not self._hear():
+                left_seconds = deadline - time.monotonic()
+                if left_seconds <= 0:
+                    return None
+                self._nap(min(left_seconds, NAP_SECONDS))
+        return frame
 
-    def _hear(self) -> None:
-        piece = os.read(self._results, _READ_BYTES)
+    def _cut_frame(self, max_bytes: int) -> tuple[bytes, bytes] | None:
+        if len(self._heard) < HEADER.size:
+            return None
+        kind, size = HEADER.unpack_from(self._heard)
+        if size > max_bytes:
+            raise ValueError("the parser sent more than it may")
+        end = HEADER.size + size
+        if len(self._heard) < end:
+            return None
+        payload = bytes(memoryview(self._heard)[HEADER.size : end])
+        del self._heard[:end]
+        return kind, payload
+
+    def _hear(self) -> bool:
+        """Take what lies in the pipe; False when there is nothing. Raises EOFError when there never will be."""
+        try:
+            piece = os.read(self._results, PIPE_BYTES)
+        except BlockingIOError:
+            return False
         if not piece:
             raise EOFError("the parser hung up")
         self._heard += piece
+        return True
+
+    def _nap(self, seconds: float) -> None:
+        """Wait so long, or until the child hangs up: it does so as soon as it has said everything."""
+        poll = select.poll()
+        poll.register(self._results, 0)
+        poll.poll(seconds * 1000)
 
     def exit_status(self) -> int | None:
         """Wait for the end: an exit code, minus a signal, or None when the fork server died and nobody can tell."""
         if self._exit_status is None and _readable(self._status, BURIAL_SECONDS):
             with suppress(EOFError):
-                self._exit_status = int(forkserver.read_signed(self._status))
+                self._exit_status = self._read_number()
         return self._exit_status
 
     def kill(self) -> None:
         """End the child, whatever it does, and wait until it is gone."""
         if self._exit_status is None and not _readable(self._status, 0):
             with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self._pid, signal.SIGKILL)
         self.exit_status()
 
-    def _close(self) -> None:
-        for descriptor in (self._results, self._status):
+    def close(self) -> None:
+        """Hang up: a child without an order leaves at once."""
+        for descriptor in (self._orders, self._results, self._status):
             if descriptor >= 0:
                 os.close(descriptor)
+        self._orders = self._results = self._status = -1
+
+    def _read_number(self) -> int:
+        """Read what the fork server says; it writes each number at once."""
+        said = os.read(self._status, NUMBER.size)
+        if len(said) < NUMBER.size:
+            raise EOFError("the fork server hung up")
+        return int(NUMBER.unpack(said)[0])
+
+
+def _widen(pipe: int) -> None:
+    """Let the pipe hold more; where that is not possible, the child waits for its parent more often."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def _readable(descriptor: int, timeout_seconds: float) -> bool:

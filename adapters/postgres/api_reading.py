@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 from adapters.postgres.dispatch import RELAY_LOCK
 from adapters.postgres.pool import LazyPool
 from adapters.postgres.sql import load_queries
-from domain.jobs import EXTRACT_QUEUE
+from domain.jobs import EXTRACT_QUEUE, JobState
 from domain.tasks import Outlook
 
 _DOCUMENTS = load_queries("api_documents")
@@ -19,9 +19,6 @@ _TASKS = load_queries("api_tasks")
 Row = dict[str, Any]
 #: Where a list goes on: the time and the id of its last item.
 Position = tuple[datetime, UUID]
-
-#: Statistics count no further: a number that large says enough.
-MOST_COUNTED = 100_000
 
 
 class WorkspaceReading:
@@ -88,10 +85,10 @@ class WorkspaceReading:
         row = self._one(_TASKS["backlog"], {"queue": EXTRACT_QUEUE, "limit": limit})
         return int(row["jobs"]) if row else 0
 
-    def count_tasks(self) -> dict[str, int]:
-        """Count the tasks by the state of the job that they are at."""
-        rows = self._rows(_TASKS["count_tasks"], {"limit": MOST_COUNTED})
-        return {row["state"]: row["tasks"] for row in rows}
+    def count_jobs(self) -> dict[tuple[JobState, str], int]:
+        """Count the jobs by state and actor."""
+        rows = self._rows(_TASKS["count_jobs"], {})
+        return {(JobState(row["state"]), row["actor"]): row["jobs"] for row in rows}
 
     def _one(self, query: Any, params: Row) -> Row | None:
         rows = self._rows(query, params)

@@ -1,6 +1,7 @@
 """The chunks of a document's target generation, and the vectors of their texts."""
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from uuid import UUID
 
 from pgvector import HalfVector
@@ -41,12 +42,9 @@ class PostgresChunks:
 
     def embed(self, document: Document, model: str, texts: Sequence[ChunkText], vectors: Vectors) -> None:
         """See the port."""
-        self._connection.execute(_CHUNKS["create_staging"])
-        with self._connection.cursor() as cursor, cursor.copy(_CHUNKS["copy_staging"]) as copy:
-            copy.set_types(["bytea", "halfvec"])
-            for text, vector in zip(texts, vectors, strict=True):
-                copy.write_row((text.text_hash, HalfVector(vector)))
-        self._connection.execute(_CHUNKS["publish_staging"], _key(document, model))
+        new = sorted(zip((text.text_hash for text in texts), vectors, strict=True), key=itemgetter(0))
+        arrays = {"text_hashes": [key for key, _ in new], "embeddings": [HalfVector(vector) for _, vector in new]}
+        self._connection.execute(_CHUNKS["embed"], _key(document, model) | arrays, binary=True)
 
     def count_embedded(self, document: Document, model: str) -> tuple[int, int]:
         """See the port."""

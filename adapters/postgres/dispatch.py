@@ -30,16 +30,16 @@ class PostgresDispatch:
             self._connection.execute(f"LISTEN {CHANNEL}")
         return bool(row and row[0])
 
-    def wait(self, timeout: timedelta) -> bool:
-        """Wait for a ring, or for the timeout; True when somebody rang. Many rings at once count as one."""
-        return bool(list(self._connection.notifies(timeout=timeout.total_seconds(), stop_after=1)))
+    def wait(self, timeout: timedelta) -> set[str]:
+        """Wait for a ring, or for the timeout; return the queues that were rung for, each once."""
+        return {ring.payload for ring in self._connection.notifies(timeout=timeout.total_seconds(), stop_after=1)}
 
     def queues(self) -> list[str]:
         """Return the queues that have waiting jobs."""
         return [row[0] for row in self._connection.execute(_JOBS["queues"])]
 
     def pick_due(self, queue: str, limit: int) -> list[DueJob]:
-        """Move due jobs of a queue to queued, one per workspace in turn; return them in the order to ring."""
+        """Move due jobs of a queue to queued, fair between workspaces; return them in the order to ring."""
         with self._connection.cursor(row_factory=dict_row) as cursor:
             rows = cursor.execute(_JOBS["pick_due"], {"queue": queue, "limit": limit}).fetchall()
         rows.sort(key=lambda row: (row["priority"], row["turn"], row["available_at"]))

@@ -75,7 +75,7 @@ class PostgresJobs:
 
     def finish(self) -> None:
         """See the port. Raises LeaseLostError outside of a leased transaction."""
-        if self._lease is None or not succeed_in(self._connection, self._lease):
+        if self._lease is None or not succeed_in(self._connection, [self._lease]):
             raise LeaseLostError("only the attempt that holds the lease can end a job")
         self.finished = True
 

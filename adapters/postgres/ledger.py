@@ -1,5 +1,6 @@
 """The ledger of jobs: enqueue, claim, settle. Every write after a claim carries the lease number."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from adapters.postgres.combining import Combined
 from adapters.postgres.pool import Connection, LazyPool
 from adapters.postgres.sql import load_queries
 from domain.errors import FailureCode
@@ -17,6 +19,9 @@ from domain.ledger import Claim, Failure, Outcome
 
 _JOBS = load_queries("jobs")
 _DOCUMENTS = load_queries("documents")
+
+#: Most jobs that one transaction claims or ends.
+MOST_TOGETHER = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,25 @@ class NewJob:
     delay: timedelta = timedelta()
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A job that a worker thread would like to run."""
+
+    job_id: UUID
+    owner: UUID
+    ttl: timedelta
+
+
 class PostgresLedger:
-    """See domain.ledger.Ledger, and what producers need. Every method is one transaction."""
+    """See domain.ledger.Ledger, and what producers need.
+
+    Every method is one transaction; threads that claim, or succeed, at the same time share one.
+    """
 
     def __init__(self, pool: LazyPool) -> None:
         self._pool = pool
+        self._claim = Combined(self._claim_together, most=MOST_TOGETHER)
+        self._succeed = Combined(self._succeed_together, most=MOST_TOGETHER)
 
     def enqueue(self, job: NewJob) -> None:
         """Put a job in and ring; the same id twice is one job."""
@@ -57,19 +76,37 @@ class PostgresLedger:
 
         None, too, for a job whose worker died, while another such job runs for this owner: the relay rings again.
         """
-        with self._pool.connection() as connection:
-            try:
-                with connection.cursor(row_factory=dict_row) as cursor:
-                    row = cursor.execute(_JOBS["claim"], {"id": job_id, "owner": owner, "ttl": ttl}).fetchone()
-            except psycopg.errors.UniqueViolation:
-                connection.execute(_JOBS["drop_hint"], {"id": job_id})
-                return None
-        return Claim(**row | {"lease": Lease(job_id, row["lease"])}) if row else None
+        return self._claim(_Wanted(job_id, owner, ttl))
 
     def succeed(self, lease: Lease) -> bool:
         """End the attempt well; False when the lease is no longer held."""
+        return self._succeed(lease)
+
+    def _claim_together(self, wanted: Sequence[_Wanted]) -> list[Claim | None]:
+        params = {
+            "ids": [each.job_id for each in wanted],
+            "owners": [each.owner for each in wanted],
+            "ttls": [each.ttl for each in wanted],
+        }
+        try:
+            with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+                rows = {row.pop("id"): row for row in cursor.execute(_JOBS["claim"], params)}
+        except psycopg.errors.UniqueViolation:  # another suspect of this owner was claimed at the same moment
+            return self._claim_one_by_one(wanted)
+        claimed = [(each.job_id, rows.pop(each.job_id, None)) for each in wanted]  # a duplicate goes without
+        return [Claim(**row | {"lease": Lease(job_id, row["lease"])}) if row else None for job_id, row in claimed]
+
+    def _claim_one_by_one(self, wanted: Sequence[_Wanted]) -> list[Claim | None]:
+        if len(wanted) > 1:
+            return [self._claim_together([each])[0] for each in wanted]
         with self._pool.connection() as connection:
-            return succeed_in(connection, lease)
+            connection.execute(_JOBS["drop_hint"], {"id": wanted[0].job_id})
+        return [None]
+
+    def _succeed_together(self, leases: Sequence[Lease]) -> list[bool]:
+        with self._pool.connection() as connection:
+            ended = succeed_in(connection, leases)
+        return [lease.job_id in ended for lease in leases]
 
     def retry(
         self, lease: Lease, message: dict[str, Any], failure: Failure, *, delay: timedelta, outcome: Outcome
@@ -133,9 +170,13 @@ def enqueue_in(connection: Connection, job: NewJob) -> None:
     )
 
 
-def succeed_in(connection: Connection, lease: Lease) -> bool:
-    """End the attempt well inside the caller's transaction, so that its effect and its end commit together."""
-    return bool(connection.execute(_JOBS["succeed"], _fence(lease)).rowcount)
+def succeed_in(connection: Connection, leases: Sequence[Lease]) -> set[UUID]:
+    """End attempts well inside the caller's transaction, so that effect and end commit together; return their jobs.
+
+    Missing from the answer: who no longer held the lease, or was asked to stop.
+    """
+    params = {"ids": [lease.job_id for lease in leases], "leases": [lease.number for lease in leases]}
+    return {row[0] for row in connection.execute(_JOBS["succeed"], params)}
 
 
 def rescue_in(connection: Connection, lease: Lease, *, max_crashes: int) -> str | None:

@@ -15,17 +15,13 @@ class PostgresPages:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def count(self, document: Document) -> int:
-        """See the port."""
-        row = self._connection.execute(_PAGES["count"], _key(document)).fetchone()
-        return int(row[0]) if row else 0
-
     def add(self, document: Document, batch: PageBatch) -> None:
         """See the port."""
         with self._connection.cursor() as cursor, cursor.copy(_PAGES["copy"]) as copy:
-            copy.set_types(["uuid", "int4", "int4", "text", "bool"])
+            copy.set_types(["uuid", "int4", "int4", "text", "bool", "int4"])
             for page in batch.pages:
-                copy.write_row((document.id, document.target_generation, page.number, page.text, page.lost))
+                key = (document.id, document.target_generation, page.number)
+                copy.write_row((*key, page.text, page.lost, page.characters))
         done = batch.pages[-1].number if batch.pages else 0
         params = {"id": document.id, "page_count": batch.page_count, "pages_done": done}
         self._connection.execute(_DOCUMENTS["record_pages"], params)

@@ -9,6 +9,7 @@ from adapters.postgres.pool import Connection
 from adapters.postgres.sql import load_queries
 from domain.retention import Pruned, Retention
 
+_CHUNKS = load_queries("chunks")
 _DOCUMENTS = load_queries("documents")
 _RETENTION = load_queries("retention")
 
@@ -35,7 +36,13 @@ class PostgresSweeping:
             events=self._prune("prune_events", keep.events, limit),
             ticks=self._prune("prune_ticks", keep.ticks, limit),
             parser_deaths=self._prune("prune_parser_deaths", keep.failed_jobs, limit),
+            webhooks=self._prune("prune_webhooks", keep.finished_jobs, limit),
+            failed_webhooks=self._prune("prune_failed_webhooks", keep.failed_jobs, limit),
         )
+
+    def index_vectors(self, *, limit: int, spare: int) -> int:
+        """See the port."""
+        return self._connection.execute(_CHUNKS["index_waiting"], {"limit": limit, "spare": spare}).rowcount
 
     def _prune(self, query: str, age: timedelta, limit: int) -> int:
         return self._connection.execute(_RETENTION[query], {"age": age, "limit": limit}).rowcount

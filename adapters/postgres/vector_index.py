@@ -20,7 +20,7 @@ LOOK_SECONDS = 0.2
 
 CREATE = """
 CREATE INDEX CONCURRENTLY {name} ON chunk_embeddings
-USING hnsw ((embedding::halfvec({dimensions})) halfvec_cosine_ops) WHERE model = {model}
+USING hnsw ((embedding::halfvec({dimensions})) halfvec_cosine_ops) WHERE model = {model} AND is_indexed
 """
 
 

@@ -39,7 +39,7 @@ COPY chunks (document_id, generation, ordinal, workspace_id, text, text_hash, pa
              token_count) FROM STDIN (FORMAT BINARY)
 """
 CHUNK_TYPES = ["uuid", "int4", "int4", "uuid", "text", "bytea", "int4", "int4", "int4", "int4", "int4"]
-VECTORS = "COPY chunk_embeddings (workspace_id, model, text_hash, embedding) FROM STDIN (FORMAT BINARY)"
+VECTORS = "COPY chunk_embeddings (workspace_id, model, text_hash, embedding, is_indexed) FROM STDIN (FORMAT BINARY)"
 
 
 def page_cost(bench: Bench) -> Figure:
@@ -114,9 +114,9 @@ def _fill_document(connection: "psycopg.Connection[object]", number: int, count:
             for ordinal, (text, text_hash) in enumerate(zip(texts, hashes, strict=True)):
                 copy.write_row(_chunk(document, ordinal, text, text_hash))
         with cursor.copy(VECTORS) as copy:
-            copy.set_types(["uuid", "text", "bytea", "halfvec"])
+            copy.set_types(["uuid", "text", "bytea", "halfvec", "bool"])
             for text_hash, vector in zip(hashes, _vectors(number, count, model.dimensions), strict=True):
-                copy.write_row((FILLER, model.model, text_hash, HalfVector(vector)))
+                copy.write_row((FILLER, model.model, text_hash, HalfVector(vector), True))
 
 
 def _chunk(document: UUID, ordinal: int, text: str, text_hash: bytes) -> tuple[object, ...]:

@@ -44,6 +44,8 @@ METRICS = {
     "headrace_chunks_total",
     "headrace_chunks_reused_total",
     "headrace_embedding_tokens_total",
+    "headrace_webhooks_total",
+    "headrace_webhook_duration_seconds",
     "headrace_database_pool_size",
     "headrace_database_pool_available",
     "headrace_database_pool_waiting",
@@ -157,7 +159,7 @@ def test_the_replicas_serve_every_queue(ours):
         for name in ("worker-extract", "worker-index")
     }
 
-    assert queues == {"worker-extract": ["ingest_extract"], "worker-index": ["ingest_index", "maintenance"]}
+    assert queues == {"worker-extract": ["ingest_extract"], "worker-index": ["ingest_index", "maintenance", "webhooks"]}
     assert ours["worker-extract"]["deploy"]["replicas"] == 5
     assert ours["worker-index"]["deploy"]["replicas"] == 3
 

@@ -16,6 +16,7 @@ NAMES = {"environ", "environb", "getenv", "getenvb", "dotenv_values", "load_dote
 EXCEPTIONS = {
     "middleware/metrics.py": "writes PROMETHEUS_MULTIPROC_DIR: prometheus_client can be told no other way",
     "adapters/exporter/server.py": "writes PROMETHEUS_MULTIPROC_DIR: prometheus_client can be told no other way",
+    "adapters/embeddings/local.py": "writes TOKENIZERS_PARALLELISM: tokenizers can be told no other way",
     "adapters/embedded/folders.py": "XDG_DATA_HOME is the platform's word for where a user's data lives, not a setting",
 }
 

@@ -52,7 +52,7 @@ class Program(Workers):
 
     def parsers(self) -> list[int]:
         """Return the sandboxed parser processes: what the fork servers have forked."""
-        servers = set(self.find("multiprocessing.forkserver"))
+        servers = set(self.find("adapters.pdf.fork_server"))
         return [pid for pid in servers if parent(pid) in servers]
 
 

@@ -159,7 +159,7 @@ def test_a_finisher_that_was_first_keeps_its_job(rails: Rails) -> None:
     claim = a_silent_job(rails)
 
     with connect(rails.url) as finisher, connect(rails.url) as reaper, finisher.transaction():
-        assert succeed_in(finisher, claim.lease)
+        assert succeed_in(finisher, [claim.lease])
         with meanwhile(lambda: rescue_in(reaper, claim.lease, max_crashes=2)) as rescue:
             finisher.execute("COMMIT; BEGIN")
             assert rescue.result() is None
@@ -173,9 +173,9 @@ def test_a_reaper_that_was_first_keeps_the_finisher_from_writing(rails: Rails) -
 
     with connect(rails.url) as finisher, connect(rails.url) as reaper, reaper.transaction():
         assert rescue_in(reaper, claim.lease, max_crashes=2) == "retrying"
-        with meanwhile(lambda: succeed_in(finisher, claim.lease)) as finish:
+        with meanwhile(lambda: succeed_in(finisher, [claim.lease])) as finish:
             reaper.execute("COMMIT; BEGIN")
-            assert finish.result() is False
+            assert finish.result() == set()
 
     assert rails.job(claim.lease.job_id)["state"] == "retrying"
     assert rails.attempts(claim.lease.job_id) == ["crashed"]

@@ -16,7 +16,7 @@ from adapters.redis.broker import LedgerBroker
 from adapters.redis.hints import Hints, decode_hint, encode_hint
 from domain.errors import InvalidJobError, UnknownJobError
 from domain.ledger import DueJob
-from middleware.relay import Relay
+from middleware.relay import LEAST_AHEAD, Relay
 from tests.builders import QUEUE, WORKSPACE, Rails, a_pending_job, a_queued_job
 
 NOWHERE = "redis://127.0.0.1:9/0"
@@ -320,14 +320,30 @@ def test_the_relay_keeps_the_doorbell_shallow_and_itself_calm(rails: Rails, hint
     for _ in range(30):
         a_pending_job(rails)
 
-    eventually(lambda: hints.depth(QUEUE) == 20)
+    eventually(lambda: hints.depth(QUEUE) == LEAST_AHEAD)
     asked = relay.asked
     time.sleep(1)
 
-    assert hints.depth(QUEUE) == 20
-    assert relay.asked - asked < 100
-    hints.pop(QUEUE, 15, timeout_seconds=1)
-    eventually(lambda: hints.depth(QUEUE) >= 15)
+    assert hints.depth(QUEUE) == LEAST_AHEAD
+    assert relay.asked - asked < 10
+    hints.pop(QUEUE, LEAST_AHEAD - 1, timeout_seconds=1)
+    eventually(lambda: hints.depth(QUEUE) == LEAST_AHEAD)
+
+
+def test_the_relay_rings_further_ahead_for_workers_that_are_fast(rails: Rails, hints: Hints, relay) -> None:
+    jobs = {a_pending_job(rails) for _ in range(60)}
+    taken: set[UUID] = set()
+    deepest = 0
+
+    def take_all() -> bool:
+        nonlocal deepest
+        found = [decode_hint(hint) for hint in hints.pop(QUEUE, 100, timeout_seconds=0.01)]
+        deepest = max(deepest, len(found))
+        taken.update(hint.id for hint in found if hint)
+        return taken == jobs
+
+    eventually(take_all)
+    assert LEAST_AHEAD < deepest <= 20
 
 
 def test_a_job_of_a_queue_that_no_worker_here_serves_does_not_make_the_relay_spin(rails: Rails, relay) -> None:

@@ -82,7 +82,7 @@ def test_a_second_attempt_reads_only_what_is_missing(uploaded: Uploaded) -> None
     assert uploaded.pages == PAGES
 
 
-def test_an_attempt_after_the_last_page_hands_on_what_is_there(uploaded: Uploaded) -> None:
+def test_an_attempt_that_died_after_the_last_page_reads_only_the_last_batch_again(uploaded: Uploaded) -> None:
     class DiesBeforeTheEnd(FakeReader):
         def read_pages(self, file, *, first_page=1):
             yield from super().read_pages(file, first_page=first_page)
@@ -94,7 +94,7 @@ def test_an_attempt_after_the_last_page_hands_on_what_is_there(uploaded: Uploade
 
     report = uploaded.extract(FakeReader(PAGES))
 
-    assert (report.pages, report.resumed_after) == (5, 5)
+    assert (report.pages, report.resumed_after) == (5, 4)
     assert uploaded.row["state"] == "indexing"
 
 

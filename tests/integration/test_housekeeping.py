@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.housekeeping import sweep_documents
+from domain.housekeeping import index_vectors, sweep_documents
 from tests.builders import (
     WORKSPACE,
     Rails,
@@ -77,3 +77,50 @@ def test_a_document_that_somebody_is_working_on_is_left_alone(rails: Rails) -> N
     with rails.transaction() as unit:
         assert unit.intake.delete(document_id, WORKSPACE)
         assert sweep(rails) == []
+
+
+# Vectors enter the index
+
+
+@pytest.fixture
+def vectors(own_rails: Rails) -> Rails:
+    """Thirty vectors that wait."""
+    own_rails.connection.execute(
+        "INSERT INTO chunk_embeddings (workspace_id, model, text_hash, embedding)"
+        " SELECT %s, 'fake/8', sha256(n::text::bytea), '[1, 2]' FROM generate_series(1, 30) n",
+        [WORKSPACE],
+    )
+    return own_rails
+
+
+def waiting(rails: Rails) -> int:
+    return rails.column("SELECT count(*) FROM chunk_embeddings WHERE NOT is_indexed")[0]
+
+
+def test_waiting_vectors_enter_the_index_batch_by_batch(vectors: Rails, monkeypatch) -> None:
+    monkeypatch.setattr("domain.housekeeping.INDEX_BATCH", 7)
+
+    assert index_vectors(transactions=vectors.transactions) == 30
+    assert waiting(vectors) == 0
+    assert index_vectors(transactions=vectors.transactions) == 0
+
+
+def test_they_wait_while_a_document_is_on_its_way(vectors: Rails) -> None:
+    an_extracting_document(vectors)
+
+    assert index_vectors(transactions=vectors.transactions) == 0
+
+
+def test_no_more_of_them_wait_than_a_search_can_compare(vectors: Rails, monkeypatch) -> None:
+    monkeypatch.setattr("domain.housekeeping.INDEX_BATCH", 7)
+    monkeypatch.setattr("domain.housekeeping.MOST_WAITING_VECTORS", 10)
+    an_extracting_document(vectors)
+
+    assert index_vectors(transactions=vectors.transactions) == 21
+    assert waiting(vectors) == 9
+
+
+def test_a_run_ends_in_time(vectors: Rails, monkeypatch) -> None:
+    monkeypatch.setattr("domain.housekeeping.INDEX_BATCH", 7)
+
+    assert index_vectors(transactions=vectors.transactions, seconds=0) == 0

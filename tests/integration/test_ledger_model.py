@@ -313,7 +313,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def ledger_and_model_agree(self) -> None:
         rows = self.rails.connection.execute(
             "SELECT id, state, lease, attempt, crash_count, cancel_requested_at IS NOT NULL,"
-            " ARRAY(SELECT outcome FROM job_attempts a WHERE a.job_id = j.id ORDER BY lease),"
+            " ARRAY(SELECT outcome FROM job_runs a WHERE a.job_id = j.id ORDER BY lease),"
             " EXISTS (SELECT FROM token_reservations r WHERE r.job_id = j.id) FROM jobs j"
         )
         found = {job_id: tuple(rest) for job_id, *rest in rows}

@@ -317,3 +317,15 @@ def test_whoever_waits_for_a_parser_gets_places_to_stop(tmp_path: Path) -> None:
 
     first.close()
     second.close()
+
+
+def test_a_long_document_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
+    """Without forgetting, four times the pages take more than three times the memory."""
+    few, many = (memory_used(pdf_files.joined_pdf(tmp_path / f"{pages}.pdf", pages)) for pages in (150, 600))
+
+    assert many < few * 1.5, (few, many)
+
+
+def memory_used(file: Path) -> int:
+    (page,) = read(file, target=pdf_files.tell_memory_used)
+    return int(page.text)

@@ -3,13 +3,12 @@
 import os
 import signal
 import time
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
+from adapters.pdf.fork_server import SERVER, Target
 from adapters.pdf.reader import SandboxedPageReader
-from adapters.pdf.sandbox import Target
 from domain.errors import FailureCode, HeadraceError, PermanentError, TransientError
 from tests import pdf_files
 
@@ -87,7 +86,7 @@ def test_a_document_that_computes_too_long_is_killed_on_time() -> None:
     [
         (pdf_files.talk_nonsense, "not one of ours"),
         (pdf_files.skip_a_page, "lost count"),
-        (pdf_files.never_end_a_line, "more than it may"),
+        (pdf_files.announce_too_much, "more than it may"),
         (pdf_files.leave, "exit status 3"),
     ],
 )
@@ -102,9 +101,9 @@ def test_nothing_a_child_says_is_taken_on_trust(target: Target, words: str) -> N
     assert time.monotonic() - began < 5
 
 
-def test_a_child_that_stops_in_the_middle_of_a_line_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_stops_in_the_middle_of_a_message_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapters.pdf.reader.GRACE_SECONDS", 0.2)
-    _, error = outcome(pdf_files.stop_mid_line, parser_wall_seconds=0.5)
+    _, error = outcome(pdf_files.stop_mid_message, parser_wall_seconds=0.5)
 
     assert isinstance(error, PermanentError)
     assert error.code == FailureCode.PARSE_TIMEOUT
@@ -135,9 +134,10 @@ def test_a_slow_caller_costs_the_child_no_time() -> None:
         next(batches)
 
 
-def test_a_killed_fork_server_is_replaced(tmp_path: Path) -> None:
+def test_a_killed_fork_server_is_replaced() -> None:
     outcome(pdf_files.leave)
-    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+    assert SERVER.pid is not None
+    os.kill(SERVER.pid, signal.SIGKILL)
     numbers, error = outcome(pdf_files.crash)
 
     assert numbers == [1, 2]
@@ -157,5 +157,5 @@ def test_closing_kills_a_child_that_hangs() -> None:
 
 
 def hanging_children() -> list[int]:
-    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    server = SERVER.pid
     return [int(pid) for pid in Path(f"/proc/{server}/task/{server}/children").read_text().split()]

@@ -15,7 +15,7 @@ AGGREGATES = sorted(
 )
 QUERIES = {f"{aggregate}.{name}": text for aggregate in AGGREGATES for name, text in load_queries(aggregate).items()}
 LITERALS = {"{dimensions}": "8", "{model}": "'fake/8'"}
-_PARAMETER = re.compile(r"%\((\w+)\)s")
+_PARAMETER = re.compile(r"%\((\w+)\)[sb]")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,6 @@ def schema(postgres_url: str, template_database: str):
     from tests.conftest import _new_database
 
     with _new_database(postgres_url, template_database) as url, psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(load_queries("chunks")["create_staging"])
         yield connection
 
 

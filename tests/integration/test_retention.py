@@ -34,7 +34,10 @@ SELECT gen_random_uuid(), 'test', 'noop', '{}', gen_random_uuid(), state, now() 
        CASE WHEN state = 'failed' THEN 'internal_error' END
 FROM generate_series(1, %(count)s) n, unnest(%(states)s::text[]) state
 """
-MANY_ATTEMPTS = "INSERT INTO job_attempts (job_id, lease, owner) SELECT id, 1, id FROM jobs"
+MANY_ATTEMPTS = """
+INSERT INTO job_attempts (job_id, lease, owner, started_at, outcome)
+SELECT id, 1, id, now(), 'succeeded' FROM jobs
+"""
 MANY_EVENTS = """
 INSERT INTO job_events (job_id, workspace_id, event, at)
 SELECT gen_random_uuid(), gen_random_uuid(), 'x', now() - n * interval '10 minutes' FROM generate_series(1, %(count)s) n

@@ -164,7 +164,9 @@ def store_chunk(rails: Rails, document: Any, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def crowd(module_rails: Rails) -> Rails:
-    """Two workspaces in one index: ours with thousands of chunks, one in three of them unpublished, and a small one."""
+    """Two workspaces: ours with thousands of chunks and a small one. One chunk in three is unpublished, one vector in
+    ten waits for the index.
+    """
     rails = module_rails
     rails.connection.execute("DELETE FROM documents; DELETE FROM chunks; DELETE FROM chunk_embeddings")
     rails.connection.execute("INSERT INTO workspaces (id, name) VALUES (%s, 'small')", [SMALL])
@@ -197,8 +199,11 @@ def fill(rails: Rails, workspace_id: UUID, vectors: Any) -> None:
             ],
         )
         cursor.executemany(
-            "INSERT INTO chunk_embeddings VALUES (%s, 'fake/8', sha256(%s::bytea), %s::halfvec)",
-            [(workspace_id, f"{workspace_id}{n}", str(vector.tolist())) for n, vector in enumerate(vectors)],
+            "INSERT INTO chunk_embeddings VALUES (%s, 'fake/8', sha256(%s::bytea), %s::halfvec, %s)",
+            [
+                (workspace_id, f"{workspace_id}{n}", str(vector.tolist()), n % 10 > 0)
+                for n, vector in enumerate(vectors)
+            ],
         )
 
 
@@ -223,8 +228,11 @@ def plan(rails: Rails, workspace_id: UUID, *forbid: str) -> str:
         return "\n".join(row[0] for row in connection.execute("EXPLAIN " + statement, params))
 
 
-def test_the_nearest_are_taken_from_the_vector_index(crowd: Rails) -> None:
-    assert vector_index_name("fake/8", 8) in plan(crowd, WORKSPACE)
+def test_the_nearest_are_taken_from_the_vector_index_and_from_what_waits_for_it(crowd: Rails) -> None:
+    found = plan(crowd, WORKSPACE)
+
+    assert vector_index_name("fake/8", 8) in found
+    assert "chunk_embeddings_waiting" in found
 
 
 def test_words_are_looked_up_in_the_full_text_index(crowd: Rails) -> None:

@@ -20,7 +20,7 @@ def rails(own_rails: Rails) -> Rails:
 
 def store(rails: Rails, name: str, dimensions: int) -> None:
     rails.connection.execute(
-        "INSERT INTO chunk_embeddings VALUES (%s, %s, sha256(%s::bytea), %s::halfvec)",
+        "INSERT INTO chunk_embeddings VALUES (%s, %s, sha256(%s::bytea), %s::halfvec, true)",
         [WORKSPACE, MODEL, name, str([1.0] * dimensions)],
     )
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from domain.jobs import JobState
-from domain.tasks import Outlook, Reason, Waiting, explain
+from domain.tasks import Outlook, Reason, TaskStatus, Waiting, explain, status_of
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 QUIET = Outlook(has_workers=True, running=0, due=1, recently_done=0, span_seconds=None, mean_seconds=None)
@@ -39,6 +39,23 @@ def test_the_first_reason_that_applies_is_given(job: Waiting, queue: Outlook, re
 
     assert (why.reason, why.seconds) == (reason, seconds)
     assert why.sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("state", "actor", "status"),
+    [
+        (JobState.QUEUED, "extract_document", TaskStatus.PENDING),
+        (JobState.SUCCEEDED, "extract_document", None),
+        (JobState.PENDING, "index_document", TaskStatus.PROCESSING),
+        (JobState.RETRYING, "extract_document", TaskStatus.PROCESSING),
+        (JobState.SUCCEEDED, "index_document", TaskStatus.COMPLETED),
+        (JobState.SUCCEEDED, "send_mail", TaskStatus.COMPLETED),
+        (JobState.CANCELLED, "send_mail", TaskStatus.CANCELLED),
+        (JobState.FAILED, "index_document", TaskStatus.FAILED),
+    ],
+)
+def test_a_job_tells_the_status_of_its_task(state: JobState, actor: str, status: TaskStatus | None) -> None:
+    assert status_of(state, actor) == status
 
 
 def test_too_few_ended_jobs_are_no_rate() -> None:

@@ -17,6 +17,7 @@ from adapters.api.models.documents import (
 from adapters.api.models.search import Hit, SearchAnswer, SearchRequest
 from adapters.api.models.status import Alive, Connections, Health, JobCounts, QueueCounts, Stats
 from adapters.api.models.tasks import Attempt, Task, TaskList, TaskResult, TaskState, WhyNot
+from adapters.api.models.webhooks import Delivery, DeliveryList, Endpoint, EndpointList, NewEndpoint, Secret
 
 __all__ = [
     "Alive",
@@ -27,12 +28,17 @@ __all__ = [
     "Chunk",
     "ChunkList",
     "Connections",
+    "Delivery",
+    "DeliveryList",
     "Document",
     "DocumentList",
+    "Endpoint",
+    "EndpointList",
     "Failure",
     "Health",
     "Hit",
     "JobCounts",
+    "NewEndpoint",
     "Page",
     "ProblemDetails",
     "Progress",
@@ -40,6 +46,7 @@ __all__ = [
     "Receipt",
     "SearchAnswer",
     "SearchRequest",
+    "Secret",
     "StageProgress",
     "Started",
     "Stats",

@@ -25,8 +25,9 @@ CREATE TABLE jobs (
     available_at timestamptz NOT NULL DEFAULT now(),
     hinted_at timestamptz,               -- when Redis was last told of it
     lease bigint NOT NULL DEFAULT 0,     -- the fence: grows with every claim, never shrinks
-    lease_owner uuid,                    -- a fresh id per worker process
+    lease_owner uuid,                    -- a fresh id per worker process; kept when the attempt ends
     lease_expires_at timestamptz,
+    claimed_at timestamptz,              -- when the last attempt began
     attempt integer NOT NULL DEFAULT 0,  -- runs that count: parked and handed-back ones do not
     crash_count integer NOT NULL DEFAULT 0,
     cancel_requested_at timestamptz,
@@ -38,7 +39,8 @@ CREATE TABLE jobs (
     failure_fingerprint text,            -- groups failures with the same cause
     replayed_by uuid,                    -- the job that has taken this dead letter's place
     CHECK ((finished_at IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))),
-    CHECK ((lease_owner IS NOT NULL) = (state = 'running')),
+    CHECK ((lease_expires_at IS NOT NULL) = (state = 'running')),
+    CHECK (lease = 0 OR (lease_owner IS NOT NULL AND claimed_at IS NOT NULL)),
     CHECK ((failure_code IS NOT NULL) = (state = 'failed'))
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 2000);
 
@@ -46,30 +48,36 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_waiting ON jobs (queue, workspace_id, priority, available_at) WHERE state IN ('pending', 'retrying');
 -- When the relay has to wake up next, and the age of the oldest waiting job.
 CREATE INDEX jobs_due ON jobs (available_at) WHERE state IN ('pending', 'retrying');
-CREATE INDEX jobs_queued ON jobs (queue, hinted_at) WHERE state = 'queued';
--- Deliberately not on lease_expires_at: heartbeats stay heap-only updates, and few jobs run at a time.
-CREATE INDEX jobs_running ON jobs (id) WHERE state = 'running';
+-- What is rung for or running: few at a time. Deliberately not on hinted_at or lease_expires_at: rings and heartbeats
+-- stay heap-only updates. By id first, so that it serves those as well who look for one job.
+CREATE INDEX jobs_in_flight ON jobs (id, queue, workspace_id) WHERE state IN ('queued', 'running');
 -- A job whose worker died is a suspect. At most one of them runs in a worker process: if that dies too, its neighbours
 -- are new to the matter, and none of them is failed for what the suspect did.
 CREATE UNIQUE INDEX jobs_one_suspect ON jobs (lease_owner) WHERE state = 'running' AND crash_count > 0;
 CREATE INDEX jobs_unfinished_by_document ON jobs (document_id)
-    WHERE state IN ('pending', 'queued', 'running', 'retrying');
+    WHERE document_id IS NOT NULL AND state IN ('pending', 'queued', 'running', 'retrying');
 -- Retention, and the dead letters.
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE state IN ('succeeded', 'cancelled');
 CREATE INDEX jobs_failed ON jobs (finished_at) WHERE state = 'failed';
 
+-- Attempts that have ended, one row each; the running one is known from its job.
 CREATE TABLE job_attempts (
     job_id uuid NOT NULL REFERENCES jobs ON DELETE CASCADE,
     lease bigint NOT NULL,
     owner uuid NOT NULL,
-    started_at timestamptz NOT NULL DEFAULT now(),
-    ended_at timestamptz,
-    outcome text CHECK (outcome IN ('succeeded', 'retrying', 'parked', 'interrupted', 'failed', 'cancelled', 'crashed')),
+    started_at timestamptz NOT NULL,
+    ended_at timestamptz NOT NULL DEFAULT now(),
+    outcome text NOT NULL CHECK (outcome IN ('succeeded', 'retrying', 'parked', 'interrupted', 'failed', 'cancelled', 'crashed')),
     error text,
     traceback text,
     PRIMARY KEY (job_id, lease)
 );
 CREATE INDEX job_attempts_crashed ON job_attempts (owner) WHERE outcome = 'crashed';
+
+CREATE VIEW job_runs WITH (security_invoker = true) AS
+SELECT job_id, lease, started_at, ended_at, outcome, error, traceback FROM job_attempts
+UNION ALL
+SELECT id, lease, claimed_at, NULL, NULL, NULL, NULL FROM jobs WHERE state = 'running';
 
 -- An append-only log of what happened, in commit order per job; live progress replays it.
 CREATE TABLE job_events (
@@ -122,7 +130,8 @@ CREATE TABLE documents (
 
 -- The same bytes twice in a workspace are one document, unless the caller asked for a copy (see receive_document).
 CREATE INDEX documents_by_content ON documents (workspace_id, content_sha256) WHERE state <> 'deleted';
-CREATE INDEX documents_in_flight ON documents (updated_at) WHERE state IN ('uploaded', 'extracting', 'indexing');
+-- Deliberately not on updated_at: progress stays a heap-only update.
+CREATE INDEX documents_in_flight ON documents (created_at) WHERE state IN ('uploaded', 'extracting', 'indexing');
 CREATE INDEX documents_by_workspace ON documents (workspace_id, created_at DESC);
 
 CREATE TABLE document_pages (
@@ -131,6 +140,7 @@ CREATE TABLE document_pages (
     number integer NOT NULL CHECK (number > 0),
     text text NOT NULL,
     lost boolean NOT NULL DEFAULT false,  -- the page's content could not be read
+    characters integer NOT NULL,          -- that are not white space
     PRIMARY KEY (document_id, generation, number)
 );
 
@@ -154,14 +164,18 @@ CREATE INDEX chunks_full_text ON chunks USING gin (search_vector);
 
 -- One vector per distinct text of a workspace and model: a text is paid for once, whatever documents repeat it.
 -- The column has no fixed dimension; each model gets an HNSW index on a cast (see adapters/postgres/vector_index.py).
+-- To enter it costs more than everything else about a chunk, so vectors enter it later, in batches (`index_vectors`);
+-- until then a search compares them one by one.
 CREATE TABLE chunk_embeddings (
     workspace_id uuid NOT NULL,
     model text NOT NULL,
     text_hash bytea NOT NULL,
     embedding halfvec NOT NULL,
+    is_indexed boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (workspace_id, model, text_hash)
 );
+CREATE INDEX chunk_embeddings_waiting ON chunk_embeddings (workspace_id, model) WHERE NOT is_indexed;
 
 CREATE TABLE workspace_daily_usage (
     workspace_id uuid NOT NULL REFERENCES workspaces,

@@ -63,10 +63,9 @@ SELECT count(*) AS jobs FROM (
     SELECT FROM jobs WHERE queue = %(queue)s AND workspace_id = %(workspace_id)s AND state IN ('pending', 'retrying')
     LIMIT %(limit)s) waiting
 
--- name: count_tasks
--- Count the tasks of a workspace by the state of the job that they are at.
-SELECT state, count(*) AS tasks FROM (
-    SELECT state FROM tasks WHERE workspace_id = %(workspace_id)s LIMIT %(limit)s) counted GROUP BY state
+-- name: count_jobs
+-- Count the jobs of a workspace by state and actor.
+SELECT state, actor, count(*) AS jobs FROM jobs WHERE workspace_id = %(workspace_id)s GROUP BY state, actor
 
 -- name: has_workers
 -- Tell whether some worker process leads the relay: it holds this advisory lock as long as it lives.

@@ -9,12 +9,14 @@ COPY chunks (document_id, generation, ordinal, workspace_id, text, text_hash, pa
 
 -- name: missing
 -- Return each distinct text of a generation that has no vector yet, in reading order.
-SELECT DISTINCT ON (first_ordinal, c.text_hash) c.text_hash, c.text, c.token_count
-FROM (SELECT text_hash, text, token_count, min(ordinal) OVER (PARTITION BY text_hash) AS first_ordinal
-      FROM chunks WHERE document_id = %(document_id)s AND generation = %(generation)s) c
-WHERE NOT EXISTS (SELECT FROM chunk_embeddings e
-                  WHERE e.workspace_id = %(workspace_id)s AND e.model = %(model)s AND e.text_hash = c.text_hash)
-ORDER BY first_ordinal, c.text_hash
+SELECT text_hash, text, token_count FROM chunks
+WHERE document_id = %(document_id)s AND generation = %(generation)s AND ordinal = ANY (ARRAY(
+    SELECT min(ordinal) FROM chunks c WHERE document_id = %(document_id)s AND generation = %(generation)s
+    GROUP BY text_hash
+    HAVING NOT EXISTS (SELECT FROM chunk_embeddings e
+                       WHERE e.workspace_id = %(workspace_id)s AND e.model = %(model)s AND e.text_hash = c.text_hash
+                       OFFSET 0)))  -- looked up one by one: the table is large, the document is not
+ORDER BY ordinal
 
 -- name: count_embedded
 -- Count the chunks of a generation, and how many of them have their vector.
@@ -23,19 +25,21 @@ FROM chunks c LEFT JOIN chunk_embeddings e
   ON e.workspace_id = c.workspace_id AND e.model = %(model)s AND e.text_hash = c.text_hash
 WHERE c.document_id = %(document_id)s AND c.generation = %(generation)s
 
--- name: create_staging
--- A table of this connection alone: COPY cannot skip the vectors that another document has brought meanwhile.
-CREATE TEMPORARY TABLE IF NOT EXISTS staged_embeddings (text_hash bytea, embedding halfvec) ON COMMIT DELETE ROWS
-
--- name: copy_staging
--- Stream vectors in.
-COPY staged_embeddings (text_hash, embedding) FROM STDIN (FORMAT BINARY)
-
--- name: publish_staging
--- Keep the vectors that are new to the workspace; sorted, so that two documents cannot deadlock.
+-- name: embed
+-- Keep the vectors that are new to the workspace; they come sorted, so that two documents cannot deadlock.
 INSERT INTO chunk_embeddings (workspace_id, model, text_hash, embedding)
-SELECT %(workspace_id)s, %(model)s, text_hash, embedding FROM staged_embeddings ORDER BY text_hash
+SELECT %(workspace_id)s, %(model)s, text_hash, embedding
+FROM unnest(%(text_hashes)b::bytea[], %(embeddings)b::halfvec[]) AS new (text_hash, embedding)
 ON CONFLICT DO NOTHING
+
+-- name: index_waiting
+-- Let waiting vectors enter the index; while documents are on their way, only when more than `spare` wait.
+UPDATE chunk_embeddings SET is_indexed = true WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM chunk_embeddings WHERE NOT is_indexed
+    LIMIT CASE WHEN NOT EXISTS (SELECT FROM jobs WHERE state IN ('queued', 'running') AND document_id IS NOT NULL)
+                 OR (SELECT count(*) FROM (SELECT FROM chunk_embeddings WHERE NOT is_indexed LIMIT %(spare)s + 1) w) > %(spare)s
+               THEN %(limit)s ELSE 0 END
+    FOR UPDATE SKIP LOCKED))
 
 -- name: delete_others
 -- Remove the chunks of every generation but one; return their texts' hashes.

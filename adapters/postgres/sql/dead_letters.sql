@@ -65,4 +65,4 @@ FROM jobs j LEFT JOIN documents d ON d.id = j.document_id WHERE j.id = %(id)s
 -- Return every run of a job, oldest first, with what went wrong.
 SELECT lease, started_at, ended_at, extract(epoch FROM ended_at - started_at)::float8 AS seconds, outcome, error,
        traceback
-FROM job_attempts WHERE job_id = %(id)s ORDER BY lease
+FROM job_runs WHERE job_id = %(id)s ORDER BY lease

@@ -15,11 +15,14 @@ ORDER BY created_at DESC LIMIT 1
 
 -- name: start_extraction
 -- uploaded | extracting | indexing -> extracting, by the document's own job or when that one has ended.
+-- (IS NOT DISTINCT FROM keeps the planner from looking through the whole workspace while the tables are small.)
 UPDATE documents d SET state = 'extracting', job_id = %(job_id)s, updated_at = now()
-WHERE d.id = %(id)s AND d.workspace_id = %(workspace_id)s AND d.state IN ('uploaded', 'extracting', 'indexing')
+WHERE d.id = %(id)s AND d.workspace_id IS NOT DISTINCT FROM %(workspace_id)s
+  AND d.state IN ('uploaded', 'extracting', 'indexing')
   AND (d.job_id IS NULL OR d.job_id = %(job_id)s
-       OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL))
-RETURNING id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id
+       OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL OFFSET 0))
+RETURNING id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id,
+          pages_done
 
 -- name: finish_extraction
 -- extracting -> indexing, handing the document to the next job.
@@ -29,9 +32,9 @@ WHERE id = %(id)s AND state = 'extracting' AND job_id = %(job_id)s
 -- name: start_indexing
 -- Confirm that this job may index the document; it keeps the state indexing.
 UPDATE documents d SET job_id = %(job_id)s, updated_at = now()
-WHERE d.id = %(id)s AND d.workspace_id = %(workspace_id)s AND d.state = 'indexing'
+WHERE d.id = %(id)s AND d.workspace_id IS NOT DISTINCT FROM %(workspace_id)s AND d.state = 'indexing'
   AND (d.job_id IS NULL OR d.job_id = %(job_id)s
-       OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL))
+       OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL OFFSET 0))
 RETURNING id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id
 
 -- name: record_pages
@@ -91,7 +94,7 @@ SELECT d.id, d.workspace_id FROM documents d
 WHERE d.state IN ('uploaded', 'extracting', 'indexing') AND d.updated_at < now() - %(age)s::interval
   AND NOT EXISTS (SELECT FROM jobs j WHERE j.document_id = d.id
                   AND j.state IN ('pending', 'queued', 'running', 'retrying'))
-ORDER BY d.updated_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+ORDER BY d.created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 
 -- name: adopt
 -- Give a stranded document to a new job; the state stays, extraction goes on where it stopped.
@@ -139,7 +142,7 @@ FROM jobs WHERE document_id = %(document_id)s ORDER BY created_at, id
 -- Return every run of some jobs, oldest first.
 SELECT a.job_id, j.actor, a.lease, a.started_at, a.ended_at,
        extract(epoch FROM a.ended_at - a.started_at)::float8 AS seconds, a.outcome, a.error
-FROM job_attempts a JOIN jobs j ON j.id = a.job_id
+FROM job_runs a JOIN jobs j ON j.id = a.job_id
 WHERE a.job_id = ANY(%(job_ids)s) ORDER BY a.started_at, a.lease
 
 -- name: opening

@@ -20,18 +20,27 @@ WHERE NOT EXISTS (
 ON CONFLICT DO NOTHING
 
 -- name: claim
--- Start an attempt: only a queued job, only once. The lease number is the fence of everything the attempt writes.
-WITH job AS (
-    UPDATE jobs SET state = 'running', lease = lease + 1, attempt = attempt + 1,
-        lease_owner = %(owner)s, lease_expires_at = now() + %(ttl)s, started_at = coalesce(started_at, now())
-    WHERE id = %(id)s AND state = 'queued'
-    RETURNING id, lease, message, workspace_id, document_id, attempt, crash_count, available_at
-), attempt AS (
-    INSERT INTO job_attempts (job_id, lease, owner) SELECT id, lease, %(owner)s FROM job
+-- Start attempts of queued jobs, each only once. The lease number is the fence of everything an attempt writes.
+-- Of the jobs whose worker died, one at a time runs for an owner: the others are rung for again.
+WITH wanted AS MATERIALIZED (
+    SELECT j.id, j.crash_count > 0 AS is_suspect, w.owner, w.ttl
+    FROM unnest(%(ids)s::uuid[], %(owners)s::uuid[], %(ttls)s::interval[]) AS w (id, owner, ttl) JOIN jobs j USING (id)
+    WHERE j.id = ANY(%(ids)s) AND j.state = 'queued' FOR NO KEY UPDATE OF j SKIP LOCKED
+), admitted AS MATERIALIZED (
+    SELECT id, owner, ttl FROM wanted WHERE NOT is_suspect
+    UNION ALL
+    (SELECT DISTINCT ON (owner) id, owner, ttl FROM wanted w
+     WHERE is_suspect AND NOT EXISTS (SELECT FROM jobs n
+                                      WHERE n.state = 'running' AND n.crash_count > 0 AND n.lease_owner = w.owner)
+     ORDER BY owner, id)
+), refused AS (
+    UPDATE jobs SET hinted_at = 'epoch' WHERE id IN (SELECT id FROM wanted EXCEPT SELECT id FROM admitted)
 )
-SELECT lease, message, workspace_id, document_id, attempt, crash_count,
-       extract(epoch FROM now() - available_at)::float8 AS waited_seconds
-FROM job
+UPDATE jobs SET state = 'running', lease = lease + 1, attempt = attempt + 1, lease_owner = owner,
+    lease_expires_at = now() + ttl, claimed_at = now(), started_at = coalesce(started_at, now())
+FROM admitted WHERE jobs.id = admitted.id
+RETURNING jobs.id, lease, message, workspace_id, document_id, attempt, crash_count,
+          extract(epoch FROM now() - available_at)::float8 AS waited_seconds
 
 -- name: drop_hint
 -- Note that the hint of a queued job is used up, so that the relay rings again in its next round.
@@ -44,30 +53,34 @@ WHERE id = %(id)s AND lease = %(lease)s AND state = 'running'
 FOR NO KEY UPDATE
 
 -- name: succeed
--- End a running attempt well, unless it was asked to stop.
+-- End running attempts well, except those that were asked to stop; return the jobs of the others.
 WITH job AS (
-    UPDATE jobs SET state = 'succeeded', finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
-    WHERE id = %(id)s AND lease = %(lease)s AND state = 'running' AND cancel_requested_at IS NULL
-    RETURNING id, lease, workspace_id, document_id
+    UPDATE jobs SET state = 'succeeded', finished_at = now(), lease_expires_at = NULL
+    FROM unnest(%(ids)s::uuid[], %(leases)s::bigint[]) AS mine (id, number)
+    WHERE jobs.id = ANY(%(ids)s) AND jobs.id = mine.id AND lease = number AND state = 'running' AND cancel_requested_at IS NULL
+    RETURNING jobs.id, lease, lease_owner, claimed_at, workspace_id, document_id
 ), attempt AS (
-    UPDATE job_attempts a SET ended_at = now(), outcome = 'succeeded'
-    FROM job WHERE a.job_id = job.id AND a.lease = job.lease
+    INSERT INTO job_attempts (job_id, lease, owner, started_at, outcome)
+    SELECT id, lease, lease_owner, claimed_at, 'succeeded' FROM job
 ), freed AS (
     DELETE FROM token_reservations r USING job WHERE r.job_id = job.id
+), event AS (
+    INSERT INTO job_events (job_id, workspace_id, document_id, event)
+    SELECT id, workspace_id, document_id, 'succeeded' FROM job
+    WHERE workspace_id <> '00000000-0000-0000-0000-000000000000'  -- nobody follows the jobs of the house
 )
-INSERT INTO job_events (job_id, workspace_id, document_id, event)
-SELECT id, workspace_id, document_id, 'succeeded' FROM job
+SELECT id FROM job
 
 -- name: retry
 -- Let a running attempt go and run the job again later; parked and interrupted ones do not count as an attempt.
 WITH job AS (
     UPDATE jobs SET state = 'retrying', available_at = now() + %(delay)s, message = %(message)s,
-        attempt = attempt - (%(outcome)s IN ('parked', 'interrupted'))::int, lease_owner = NULL, lease_expires_at = NULL
+        attempt = attempt - (%(outcome)s IN ('parked', 'interrupted'))::int, lease_expires_at = NULL
     WHERE id = %(id)s AND lease = %(lease)s AND state = 'running' AND cancel_requested_at IS NULL
-    RETURNING id, lease, queue, workspace_id, document_id, available_at
+    RETURNING id, lease, lease_owner, claimed_at, queue, workspace_id, document_id, available_at
 ), attempt AS (
-    UPDATE job_attempts a SET ended_at = now(), outcome = %(outcome)s, error = %(error)s, traceback = %(traceback)s
-    FROM job WHERE a.job_id = job.id AND a.lease = job.lease
+    INSERT INTO job_attempts (job_id, lease, owner, started_at, outcome, error, traceback)
+    SELECT id, lease, lease_owner, claimed_at, %(outcome)s, %(error)s, %(traceback)s FROM job
 ), event AS (
     INSERT INTO job_events (job_id, workspace_id, document_id, event, data)
     SELECT id, workspace_id, document_id, %(outcome)s, jsonb_build_object('error', %(error)s::text, 'at', available_at)
@@ -78,14 +91,15 @@ SELECT pg_notify('headrace_jobs', queue) FROM job
 -- name: fail
 -- End a job badly: a running attempt by its lease, or a queued job that no worker can run (lease is NULL).
 WITH job AS (
-    UPDATE jobs SET state = 'failed', finished_at = now(), lease_owner = NULL, lease_expires_at = NULL,
+    UPDATE jobs SET state = 'failed', finished_at = now(), lease_expires_at = NULL,
         failure_code = %(code)s, failure_message = %(error)s, failure_fingerprint = %(fingerprint)s
     WHERE id = %(id)s AND (
         (state = 'running' AND lease = %(lease)s::bigint) OR (state = 'queued' AND %(lease)s::bigint IS NULL))
-    RETURNING id, lease, workspace_id, document_id
+    RETURNING id, lease, lease_owner, claimed_at, workspace_id, document_id
 ), attempt AS (
-    UPDATE job_attempts a SET ended_at = now(), outcome = 'failed', error = %(error)s, traceback = %(traceback)s
-    FROM job WHERE a.job_id = job.id AND a.lease = job.lease AND a.ended_at IS NULL
+    INSERT INTO job_attempts (job_id, lease, owner, started_at, outcome, error, traceback)
+    SELECT id, lease, lease_owner, claimed_at, 'failed', %(error)s, %(traceback)s FROM job
+    WHERE %(lease)s::bigint IS NOT NULL
 ), freed AS (
     DELETE FROM token_reservations r USING job WHERE r.job_id = job.id
 ), event AS (
@@ -98,14 +112,14 @@ SELECT id AS job_id, document_id FROM job
 -- name: cancel
 -- End a waiting job at once, or the running attempt of a job that was asked to stop.
 WITH job AS (
-    UPDATE jobs SET state = 'cancelled', finished_at = now(), lease_owner = NULL, lease_expires_at = NULL
+    UPDATE jobs SET state = 'cancelled', finished_at = now(), lease_expires_at = NULL
     WHERE id = %(id)s AND (
         (state IN ('pending', 'queued', 'retrying') AND %(lease)s::bigint IS NULL)
         OR (state = 'running' AND lease = %(lease)s::bigint AND cancel_requested_at IS NOT NULL))
-    RETURNING id, lease, workspace_id, document_id
+    RETURNING id, lease, lease_owner, claimed_at, workspace_id, document_id
 ), attempt AS (
-    UPDATE job_attempts a SET ended_at = now(), outcome = 'cancelled'
-    FROM job WHERE a.job_id = job.id AND a.lease = job.lease AND a.ended_at IS NULL
+    INSERT INTO job_attempts (job_id, lease, owner, started_at, outcome)
+    SELECT id, lease, lease_owner, claimed_at, 'cancelled' FROM job WHERE %(lease)s::bigint IS NOT NULL
 ), freed AS (
     DELETE FROM token_reservations r USING job WHERE r.job_id = job.id
 ), event AS (
@@ -146,24 +160,24 @@ WITH silent AS (
         WHEN crash_count + 1 >= %(max_crashes)s + (
             EXISTS (SELECT FROM jobs n
                     WHERE n.state = 'running' AND n.lease_owner = j.lease_owner AND n.id <> j.id)
-            OR EXISTS (SELECT FROM job_attempts mine JOIN job_attempts n ON n.owner = mine.owner
-                       WHERE mine.job_id = j.id AND n.outcome = 'crashed' AND n.job_id <> j.id)
+            OR EXISTS (SELECT FROM job_attempts n WHERE n.outcome = 'crashed' AND n.job_id <> j.id AND n.owner IN (
+                SELECT owner FROM job_attempts mine WHERE mine.job_id = j.id UNION ALL SELECT j.lease_owner))
         )::int THEN 'failed'
         ELSE 'retrying' END AS next_state
     FROM jobs j WHERE id = %(id)s AND lease = %(lease)s AND state = 'running' AND lease_expires_at < now()
     FOR NO KEY UPDATE
 ), job AS (
     UPDATE jobs SET state = next_state, crash_count = crash_count + 1, attempt = attempt - 1,
-        available_at = least(available_at, now()), lease_owner = NULL, lease_expires_at = NULL,
+        available_at = least(available_at, now()), lease_expires_at = NULL,
         finished_at = CASE WHEN next_state <> 'retrying' THEN now() END,
         failure_code = CASE WHEN next_state = 'failed' THEN 'worker_crashed' END,
         failure_message = CASE WHEN next_state = 'failed' THEN %(error)s::text END,
         failure_fingerprint = CASE WHEN next_state = 'failed' THEN 'worker_crashed' END
     FROM silent WHERE jobs.id = silent.id
-    RETURNING jobs.id, lease, state, queue, workspace_id, document_id
+    RETURNING jobs.id, lease, lease_owner, claimed_at, state, queue, workspace_id, document_id
 ), attempt AS (
-    UPDATE job_attempts a SET ended_at = now(), outcome = 'crashed', error = 'the worker process went silent'
-    FROM job WHERE a.job_id = job.id AND a.lease = job.lease
+    INSERT INTO job_attempts (job_id, lease, owner, started_at, outcome, error)
+    SELECT id, lease, lease_owner, claimed_at, 'crashed', 'the worker process went silent' FROM job
 ), freed AS (
     DELETE FROM token_reservations r USING job WHERE r.job_id = job.id
 ), event AS (
@@ -184,7 +198,8 @@ WITH RECURSIVE waiting AS (
 SELECT queue FROM waiting WHERE queue IS NOT NULL
 
 -- name: pick_due
--- Move due jobs of a queue to queued, one per workspace in turn, and return what to ring for, in that order.
+-- Move due jobs of a queue to queued and return what to ring for. Of equal priority, the workspace goes first that has
+-- the fewest in flight, counting what it gets here; then the one whose job has waited longest.
 WITH RECURSIVE tenants AS (
     (SELECT workspace_id FROM jobs WHERE queue = %(queue)s AND state IN ('pending', 'retrying')
      ORDER BY workspace_id LIMIT 1)
@@ -193,22 +208,23 @@ WITH RECURSIVE tenants AS (
             WHERE j.queue = %(queue)s AND j.state IN ('pending', 'retrying') AND j.workspace_id > t.workspace_id
             ORDER BY j.workspace_id LIMIT 1)
     FROM tenants t WHERE t.workspace_id IS NOT NULL
-), due AS (
-    SELECT j.id, j.priority, j.available_at,
-           row_number() OVER (PARTITION BY t.workspace_id ORDER BY j.priority, j.available_at) AS turn
-    FROM tenants t CROSS JOIN LATERAL (
-        SELECT id, priority, available_at FROM jobs
+), in_flight AS (
+    SELECT workspace_id, count(*) AS jobs FROM jobs WHERE queue = %(queue)s AND state IN ('queued', 'running') GROUP BY 1
+), due AS MATERIALIZED (
+    SELECT j.place, j.turn + coalesce(f.jobs, 0) AS turn
+    FROM tenants t LEFT JOIN in_flight f USING (workspace_id) CROSS JOIN LATERAL (
+        SELECT ctid AS place, priority, available_at, row_number() OVER (ORDER BY priority, available_at) AS turn FROM jobs
         WHERE queue = %(queue)s AND state IN ('pending', 'retrying') AND workspace_id = t.workspace_id
           AND available_at <= now()
         ORDER BY priority, available_at LIMIT %(limit)s
     ) j WHERE t.workspace_id IS NOT NULL
+    ORDER BY j.priority, 2, j.available_at LIMIT %(limit)s
 ), picked AS MATERIALIZED (
-    SELECT j.id, due.turn FROM jobs j JOIN due ON due.id = j.id
-    WHERE j.state IN ('pending', 'retrying')
-    ORDER BY due.priority, due.turn, due.available_at LIMIT %(limit)s FOR UPDATE OF j SKIP LOCKED
+    SELECT id, ctid AS place FROM jobs WHERE ctid = ANY (ARRAY(SELECT place FROM due))  -- by place: any index would be read whole
+    FOR NO KEY UPDATE SKIP LOCKED
 )
-UPDATE jobs SET state = 'queued', hinted_at = now() FROM picked WHERE jobs.id = picked.id
-RETURNING jobs.id, jobs.actor, jobs.priority, picked.turn, jobs.available_at,
+UPDATE jobs SET state = 'queued', hinted_at = now() FROM picked JOIN due USING (place) WHERE jobs.id = picked.id
+RETURNING jobs.id, jobs.actor, jobs.priority, due.turn, jobs.available_at,
           extract(epoch FROM now() - jobs.available_at)::float8 AS lag_seconds
 
 -- name: ring_again

@@ -1,15 +1,11 @@
--- name: count
--- Count the stored pages of a generation; they are stored in order, so the next missing page follows them.
-SELECT count(*) AS pages FROM document_pages WHERE document_id = %(document_id)s AND generation = %(generation)s
-
 -- name: copy
 -- Stream pages in.
-COPY document_pages (document_id, generation, number, text, lost) FROM STDIN (FORMAT BINARY)
+COPY document_pages (document_id, generation, number, text, lost, characters) FROM STDIN (FORMAT BINARY)
 
 -- name: summarise
 -- Sum up what was read: pages, characters that are not white space, blank pages, and the numbers of the lost pages.
-SELECT count(*) AS pages, coalesce(sum(length(regexp_replace(text, '\s', '', 'g'))), 0)::bigint AS characters,
-       count(*) FILTER (WHERE text !~ '\S') AS blank,
+SELECT count(*) AS pages, coalesce(sum(characters), 0)::bigint AS characters,
+       count(*) FILTER (WHERE characters = 0) AS blank,
        coalesce(array_agg(number ORDER BY number) FILTER (WHERE lost), '{}') AS lost
 FROM document_pages WHERE document_id = %(document_id)s AND generation = %(generation)s
 

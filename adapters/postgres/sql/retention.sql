@@ -25,3 +25,16 @@ DELETE FROM schedule_ticks WHERE ctid = ANY (ARRAY(
 -- Forget a bounded number of old deaths: a file may be tried again after that long. The table is small.
 DELETE FROM parser_deaths WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM parser_deaths WHERE last_at < now() - %(age)s::interval LIMIT %(limit)s))
+
+-- name: prune_webhooks
+-- Remove a bounded number of webhooks that were delivered.
+DELETE FROM webhook_deliveries WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM webhook_deliveries WHERE state = 'delivered' AND finished_at < now() - %(age)s::interval
+    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+
+-- name: prune_failed_webhooks
+-- Remove a bounded number of webhooks that were not delivered.
+DELETE FROM webhook_deliveries WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM webhook_deliveries
+    WHERE state IN ('failed', 'discarded') AND finished_at < now() - %(age)s::interval
+    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))

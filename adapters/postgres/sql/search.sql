@@ -2,17 +2,22 @@
 -- Fuse nearest vectors and best full-text matches by reciprocal rank (Cormack et al., SIGIR 2009; k = 60).
 -- Returns where the passages are, not what they say: `read` does that, under the caller's rights. The index of words
 -- cannot be used under row-level security, whose filters come before every operator that might tell what it saw.
-WITH nearest AS (
-    SELECT text_hash, row_number() OVER (ORDER BY distance, text_hash) AS place FROM (
-        SELECT e.text_hash, e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) AS distance
-        FROM chunk_embeddings e WHERE %(by_meaning)s AND e.workspace_id = %(workspace_id)s AND e.model = {model}
-          AND EXISTS (SELECT FROM chunks c JOIN documents d ON d.id = c.document_id AND d.generation = c.generation
-                      WHERE c.workspace_id = e.workspace_id AND c.text_hash = e.text_hash AND d.state <> 'deleted'
-                        AND (%(document_ids)s::uuid[] IS NULL OR d.id = ANY(%(document_ids)s::uuid[]))
-                        AND (%(uploaded_from)s::timestamptz IS NULL OR d.created_at >= %(uploaded_from)s::timestamptz)
-                        AND (%(uploaded_to)s::timestamptz IS NULL OR d.created_at < %(uploaded_to)s::timestamptz)
-                      OFFSET 0)  -- a filter per candidate: as a join it would lure the planner away from the index
-        ORDER BY distance LIMIT %(depth)s) found
+WITH live AS NOT MATERIALIZED (
+    SELECT e.text_hash, e.is_indexed, e.embedding::halfvec({dimensions}) <=> %(vector)s::halfvec({dimensions}) AS distance
+    FROM chunk_embeddings e WHERE %(by_meaning)s AND e.workspace_id = %(workspace_id)s AND e.model = {model}
+      AND EXISTS (SELECT FROM chunks c JOIN documents d ON d.id = c.document_id AND d.generation = c.generation
+                  WHERE c.workspace_id = e.workspace_id AND c.text_hash = e.text_hash AND d.state <> 'deleted'
+                    AND (%(document_ids)s::uuid[] IS NULL OR d.id = ANY(%(document_ids)s::uuid[]))
+                    AND (%(uploaded_from)s::timestamptz IS NULL OR d.created_at >= %(uploaded_from)s::timestamptz)
+                    AND (%(uploaded_to)s::timestamptz IS NULL OR d.created_at < %(uploaded_to)s::timestamptz)
+                  OFFSET 0)  -- a filter per candidate: as a join it would lure the planner away from the index
+), candidates AS (
+    (SELECT text_hash, distance FROM live WHERE is_indexed ORDER BY distance LIMIT %(depth)s)
+    UNION ALL
+    (SELECT text_hash, distance FROM live WHERE NOT is_indexed ORDER BY distance LIMIT %(depth)s)
+), nearest AS (
+    SELECT text_hash, row_number() OVER (ORDER BY distance, text_hash) AS place FROM candidates
+    ORDER BY place LIMIT %(depth)s
 ), wanted AS (
     SELECT replace(plainto_tsquery('english', %(query)s)::text, ' & ', ' | ')::tsquery AS query
 ), matching AS (

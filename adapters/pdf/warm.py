@@ -1,0 +1,59 @@
+"""What the fork server does once, so that no child has to: import the parser and use it."""
+
+# PyMuPDF ships a py.typed marker, but its methods carry no types.
+# mypy: allow-untyped-calls
+
+import gc
+import importlib.util
+import io
+import sys
+from typing import Any
+
+SAMPLE_PDF = b"""%PDF-1.4
+1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
+2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
+3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 100]/Contents 4 0 R/Resources<</Font<</A 5 0 R/B 6 0 R>>>>>>endobj
+4 0 obj<</Length 75>>stream
+BT /A 12 Tf 20 70 Td (mill) Tj 0 -20 Td /B 12 Tf 0 0 0 1 k <00480049> Tj ET
+endstream endobj
+5 0 obj<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>endobj
+6 0 obj<</Type/Font/Subtype/Type0/BaseFont/Wheel/Encoding/Identity-H/DescendantFonts[7 0 R]>>endobj
+7 0 obj<</Type/Font/Subtype/CIDFontType2/BaseFont/Wheel/CIDSystemInfo<</Registry(Adobe)/Ordering(Identity)
+/Supplement 0>>/FontDescriptor<</Type/FontDescriptor/FontName/Wheel/Flags 4>>>>endobj
+trailer<</Root 1 0 R>>
+"""
+
+#: While the sample stays open, FreeType stays initialised.
+_KEPT: list[Any] = []
+
+
+def warm_up() -> None:
+    """Load the parser and read a page with it, once a process."""
+    import_bare_package()
+    _KEPT.append(read_sample())
+    # What lives now lives for ever: a collector that looked at it would copy the memory that children share.
+    gc.collect()
+    gc.freeze()
+
+
+def import_bare_package() -> None:
+    """Put PyMuPDF's package in place without running it: the bindings inside are half of its time and memory."""
+    spec = importlib.util.find_spec("pymupdf")
+    if spec is None:
+        raise ImportError("PyMuPDF is not installed")
+    sys.modules.setdefault("pymupdf", importlib.util.module_from_spec(spec))
+
+
+def read_sample() -> Any:
+    """Read a page with a font of each sort."""
+    from pymupdf import mupdf  # noqa: PLC0415 - now, when its package is bare
+
+    from adapters.pdf import document  # noqa: PLC0415
+    from adapters.pdf.damage import DamageFinder  # noqa: PLC0415
+
+    mupdf.reinit_singlethreaded()
+    document.prepare_mupdf()
+    stream = mupdf.fz_open_memory(mupdf.python_buffer_data(SAMPLE_PDF), len(SAMPLE_PDF))
+    sample = mupdf.fz_open_document_with_stream("pdf", stream)
+    document.read_page(sample, 1, DamageFinder(sample, io.BytesIO(SAMPLE_PDF)))
+    return sample
