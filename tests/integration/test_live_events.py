@@ -8,6 +8,7 @@ import pytest
 
 from adapters.postgres.live import PostgresLive
 from adapters.postgres.sql import load_queries
+from domain.jobs import SYSTEM_WORKSPACE
 from domain.ledger import Outcome
 from domain.live import WORKSPACE_CHANNEL, Channel, ChannelKind, Family, LiveEvent, parse_channel, present
 from tests.builders import (
@@ -103,11 +104,11 @@ def test_a_task_whose_worker_died_is_tried_again_and_then_failed(rails: Rails) -
 
 
 def test_jobs_of_the_system_workspace_are_no_news(rails: Rails) -> None:
-    a_succeeded_job(rails)
-    a_queued_job(rails)
+    a_succeeded_job(rails, workspace_id=SYSTEM_WORKSPACE)
+    a_queued_job(rails, workspace_id=SYSTEM_WORKSPACE)
 
     assert rails.column("SELECT event FROM job_events WHERE event IN ('queued', 'processing')") == []
-    assert replay(rails, workspace_id=UUID(int=0)) == []
+    assert replay(rails, workspace_id=SYSTEM_WORKSPACE) == []
 
 
 @pytest.mark.parametrize("queue", ["media", "media_video"])
