@@ -1,7 +1,9 @@
 """Pictures and files through real workers and the real sandbox."""
 
+import json
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -10,6 +12,8 @@ from PIL import Image
 from domain.media import MediaKind, parse_recipe, thumbnail_recipe
 from tests.builders import WORKSPACE, a_pdf
 from tests.e2e.conftest import IMPATIENT, Site
+from tests.e2e.test_cli import run
+from tests.e2e.test_jobs_cli import NAMES
 from tests.pictures import a_photo, saved
 from tests.workers import Workers, running_workers
 
@@ -69,3 +73,20 @@ def test_files_go_where_their_content_says(module_site: Site) -> None:
     module_site.wait_for_jobs(seconds=PATIENCE)
     thumbnails = "SELECT state FROM media_files WHERE source_media_id = %s AND kind = 'thumbnail'"
     assert module_site.rails.column(thumbnails, photo.media_id) == ["ready"]
+
+
+def test_the_command_line_adds_and_lists(module_site: Site, tmp_path: Path) -> None:
+    photo, missing = tmp_path / "photo.jpg", tmp_path / "missing"
+    photo.write_bytes(a_photo())
+    variables = {name: module_site.environment[name] for name in NAMES}
+
+    added = run("media", "add", str(photo), str(missing), "--json", **variables)
+    first, second = (json.loads(line) for line in added.stdout.splitlines())
+    module_site.wait_for_jobs(UUID(first["job_id"]), seconds=PATIENCE)
+    listed = run("media", "list", "--json", **variables)
+    shown = run("media", "list", "--kind", "upload", **variables)
+
+    assert (added.returncode, second["code"]) == (1, "no_file")
+    assert first["media_id"] in listed.stdout
+    assert "image/jpeg" in shown.stdout
+    assert (listed.returncode, shown.returncode) == (0, 0)
