@@ -8,6 +8,7 @@ from typing import TypeVar
 from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
+from adapters.images.cleanliness import is_bare
 from adapters.images.colours import in_srgb
 from adapters.images.protocol import Limits, Refusal
 from adapters.images.refusal import RefusedError
@@ -32,15 +33,6 @@ TURNS: Mapping[int, Transpose] = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-
-#: What Pillow tells of a file that says nothing about people, places or devices.
-HARMLESS = frozenset({
-    "jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "adobe", "adobe_transform", "version", "background",
-    "transparency", "duration", "extension", "loop", "timestamp", "gamma", "progressive", "progression", "interlace",
-    "srgb", "default_image", "blend", "disposal", "bbox", "compression", "aspect",
-})  # fmt: skip
-#: How files end that have nothing behind their end.
-ENDINGS: Mapping[Format, bytes] = {Format.JPEG: b"\xff\xd9", Format.PNG: b"IEND\xaeB`\x82", Format.GIF: b";"}
 
 #: A picture is read at no less than twice the size that it will have: from there on nobody sees a difference.
 OVERSAMPLING = 2
@@ -147,9 +139,7 @@ def longest_side(recipe: Recipe) -> int:
 
 
 def _is_clean(image: Image.Image, content: bytes) -> bool:
-    written = FORMATS.get(image.format or "")
-    ending = ENDINGS.get(written, b"") if written else b""
-    return _orientation(image) == 1 and image.info.keys() <= HARMLESS and content.endswith(ending)
+    return _orientation(image) == 1 and is_bare(image, FORMATS.get(image.format or ""), content)
 
 
 def _check_pixels(found: int, limits: Limits) -> None:

@@ -217,6 +217,27 @@ def test_an_optimized_picture_is_never_larger(make: Any, written: str, quality: 
     assert picture.unchanged is (picture.content == source)
 
 
+TINY = saved(Image.new("RGB", (1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("source", "is_kept"),
+    [
+        (TINY, True),
+        (TINY + b"secret", False),
+        (TINY[:-12] + pictures.chunk(b"prVt", b"secret") + TINY[-12:], False),
+        (saved(Image.new("RGB", (1, 1)), "GIF", comment=b"secret"), False),
+    ],
+)
+def test_the_source_is_kept_only_if_it_is_nothing_but_a_picture(make: Any, source: bytes, is_kept: bool) -> None:
+    picture = make(source, never_larger=True, max_bytes=len(source))
+
+    assert b"secret" not in picture.content
+    assert len(picture.content) <= len(source)
+    if is_kept:
+        assert (picture.width, picture.height) == (1, 1)
+
+
 def test_what_cannot_be_met_is_said(make: Any) -> None:
     with pytest.raises(PermanentError, match=r"takes \d+ bytes however poor") as caught:
         make(saved(noise()), format="avif", max_bytes=20)
