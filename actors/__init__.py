@@ -38,6 +38,7 @@ from actors.housekeeping import (  # noqa: E402
     sweep_blobs,
     sweep_documents,
 )
+from actors.mail import send_bulk_emails, send_single_email  # noqa: E402
 from actors.webhooks import deliver_webhook  # noqa: E402
 
 __all__ = [
@@ -48,6 +49,8 @@ __all__ = [
     "index_document",
     "index_vectors",
     "prune_history",
+    "send_bulk_emails",
+    "send_single_email",
     "sweep_blobs",
     "sweep_documents",
 ]

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from adapters.blobs.store import ObstoreBlobStore
 from adapters.embeddings.provider import make_embedder
+from adapters.mail.bootstrap import PostOffice, bind_sending, make_post_office
 from adapters.pdf.reader import SandboxedPageReader
 from adapters.postgres.api_keys import PostgresApiKeys
 from adapters.postgres.api_reading import QueueReading, WorkspaceReading
@@ -47,6 +48,7 @@ from domain.intake import Receipt, delete_document, receive_document, reindex_do
 from domain.jobs import EXTRACT_QUEUE
 from domain.ledger import DispatchTable, LeaseTable
 from domain.live import LiveBell
+from domain.mail_delivery import MailingReport
 from domain.ports import BlobStore, Embedder, PageReader, Reservations, Transactions
 from domain.retention import Pruned, Retention
 from domain.search import Hit, search_chunks
@@ -67,6 +69,7 @@ class WorkerRuntime:
     index_vectors: Callable[[], int]
     prune_history: Callable[[], Pruned]
     deliver_webhook: Callable[..., DeliveryReport]
+    send_mailing: Callable[..., MailingReport]
     embedding_model: str
 
 
@@ -213,6 +216,7 @@ def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder, reader: 
             sender=HttpSender(make_target_policy(settings), timeout_seconds=settings.webhook_timeout_seconds),
             disable_after=timedelta(days=settings.webhook_disable_after_days),
         ),
+        send_mailing=bind_sending(settings, pool, make_blobs(settings)),
         embedding_model=embedder.model,
     )
 
@@ -247,6 +251,7 @@ class WorkspaceRuntime:
     producer: ProducerRuntime
     search: Callable[..., Sequence[Hit]]
     webhooks: Webhooks
+    mail: PostOffice
     most_waiting_documents: int
 
     def request_key(self, operation: str, key: str) -> RequestKey:
@@ -278,6 +283,7 @@ class ApiRuntime:
                 *args, **options, searcher=PostgresSearcher(self.pool, pool), embedder=self.embedder()
             ),
             webhooks=make_webhooks(self.settings, pool),
+            mail=make_post_office(self.settings, pool),
             most_waiting_documents=self.settings.api_backlog_documents,
         )
 

@@ -34,6 +34,7 @@ class Scope(StrEnum):
     EVENTS = "events"
     STATS = "stats"
     WEBHOOKS = "webhooks"
+    EMAIL = "email"
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,11 @@ EXTRACT_QUEUE = "ingest_extract"
 INDEX_QUEUE = "ingest_index"
 MAINTENANCE_QUEUE = "maintenance"
 WEBHOOK_QUEUE = "webhooks"
+MAIL_QUEUE = "email"
 
 DOCUMENT_PARAMS: Mapping[str, type] = {"document_id": UUID, "workspace_id": UUID}
 WEBHOOK_PARAMS: Mapping[str, type] = {"delivery_id": UUID, "workspace_id": UUID}
+MAIL_PARAMS: Mapping[str, type] = {"mailing_id": UUID, "workspace_id": UUID}
 
 #: Every job that callers may start by name. A test keeps it equal to the declared actors.
 JOBS: Mapping[str, JobSpec] = {
@@ -90,6 +92,8 @@ JOBS: Mapping[str, JobSpec] = {
         JobSpec("extract_document", EXTRACT_QUEUE, DOCUMENT_PARAMS, timedelta(minutes=30)),
         JobSpec("index_document", INDEX_QUEUE, DOCUMENT_PARAMS, timedelta(hours=2)),
         JobSpec("deliver_webhook", WEBHOOK_QUEUE, WEBHOOK_PARAMS, timedelta(minutes=5)),
+        JobSpec("send_single_email", MAIL_QUEUE, MAIL_PARAMS, timedelta(minutes=30)),
+        JobSpec("send_bulk_emails", MAIL_QUEUE, MAIL_PARAMS, timedelta(minutes=30)),
         JobSpec("cleanup_stale_reservations", MAINTENANCE_QUEUE, {}, timedelta(minutes=1)),
         JobSpec("sweep_documents", MAINTENANCE_QUEUE, {}, timedelta(minutes=5)),
         JobSpec("sweep_blobs", MAINTENANCE_QUEUE, {}, timedelta(minutes=10)),

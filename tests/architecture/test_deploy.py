@@ -46,6 +46,7 @@ METRICS = {
     "headrace_embedding_tokens_total",
     "headrace_webhooks_total",
     "headrace_webhook_duration_seconds",
+    "headrace_mails_total",
     "headrace_database_pool_size",
     "headrace_database_pool_available",
     "headrace_database_pool_waiting",
