@@ -220,8 +220,8 @@ def _check_attachment(workspace_id: UUID, attachment: Attachment) -> None:
 
 def _check_variables(variables: Mapping[str, Any]) -> None:
     try:
-        text = json.dumps(variables, ensure_ascii=False)
-    except (TypeError, ValueError):
+        text = json.dumps(variables, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
         raise InvalidMailError("variables must be JSON") from None
     _check_text("variables", text)
     if len(text.encode()) > LARGEST_VARIABLES or "\\u0000" in text:

@@ -32,7 +32,7 @@ class Mailbox:
 
     async def handle_EHLO(
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, answers: list[str]
-    ) -> list[str]:  # noqa: E501
+    ) -> list[str]:
         session.host_name = hostname
         if not getattr(session, "is_counted", False):
             session.is_counted = True  # type: ignore[attr-defined]

@@ -13,8 +13,9 @@ from domain.errors import InvalidMailError
 #: A body after rendering.
 LONGEST_OUTPUT = 1_000_000
 
-#: Loops inside each other. Variables have at most 16 KB (`domain.mail.LARGEST_VARIABLES`), so two loops end in time.
-MOST_LOOPS = 2
+#: Loops of one template. Each runs over variables, which have at most 16 KB (`domain.mail.LARGEST_VARIABLES`), and one
+#: inside another over the other's items, so that together they never run more often than there are values.
+MOST_LOOPS = 20
 
 #: What a template may be made of. Missing: calls, assignments, macros, imports and arithmetic, which could ask for
 #: any amount of time and memory.
@@ -24,9 +25,10 @@ ALLOWED = (
     nodes.Not, nodes.Tuple, nodes.List,
 )  # fmt: skip
 
+#: Filters whose output is about as long as their input.
 FILTERS = frozenset(
-    {"abs", "capitalize", "count", "d", "default", "e", "escape", "first", "float", "forceescape", "int", "join",
-     "last", "length", "lower", "round", "sort", "string", "striptags", "title", "trim", "truncate", "upper", "urlencode"}
+    {"abs", "capitalize", "count", "d", "default", "e", "escape", "first", "float", "int", "last", "length", "lower",
+     "round", "striptags", "title", "trim", "truncate", "upper", "urlencode"}
 )  # fmt: skip
 
 
@@ -61,17 +63,34 @@ def render(source: str, variables: Mapping[str, Any], *, what: str, is_html: boo
 @lru_cache(maxsize=64)
 def _compiled(source: str, is_html: bool) -> Template:
     environment = _HTML if is_html else _TEXT
-    _check(environment.parse(source), loops=0)
+    tree = environment.parse(source)
+    if sum(1 for _ in tree.find_all(nodes.For)) > MOST_LOOPS:
+        raise InvalidMailError(f"a template has more than {MOST_LOOPS} loops")
+    _check(tree, items_of=None)
     return environment.from_string(source)
 
 
-def _check(node: nodes.Node, *, loops: int) -> None:
+def _check(node: nodes.Node, *, items_of: str | None) -> None:
+    """Refuse what mail may not use. `items_of`: the variable of the loop around the node."""
     if not isinstance(node, ALLOWED):
         raise InvalidMailError(f"line {node.lineno} of a template has {type(node).__name__}, which mail may not use")
     if isinstance(node, nodes.Filter) and node.name not in FILTERS:
         raise InvalidMailError(f"line {node.lineno} of a template has the filter {node.name!r}, which mail may not use")
-    loops += isinstance(node, nodes.For)
-    if loops > MOST_LOOPS or (isinstance(node, nodes.For) and node.recursive):
-        raise InvalidMailError(f"line {node.lineno} of a template has more than {MOST_LOOPS} loops inside each other")
+    if isinstance(node, nodes.For):
+        items_of = _loop_variable(node, items_of)
     for child in node.iter_child_nodes():
-        _check(child, loops=loops)
+        _check(child, items_of=items_of)
+
+
+def _loop_variable(loop: nodes.For, items_of: str | None) -> str:
+    """Return what a loop calls its items. Raises InvalidMailError for one that could run too often."""
+    source: nodes.Node = loop.iter
+    while isinstance(source, nodes.Getattr | nodes.Getitem):
+        source = source.node
+    is_bounded = isinstance(source, nodes.Name) and (items_of is None or source.name == items_of)
+    if not is_bounded or not isinstance(loop.target, nodes.Name) or loop.recursive:
+        raise InvalidMailError(
+            f"line {loop.lineno} of a template has a loop over something else than a variable, or than the items of "
+            "the loop around it"
+        )
+    return loop.target.name

@@ -14,6 +14,17 @@ from adapters.api.models.documents import (
     StageProgress,
     Started,
 )
+from adapters.api.models.mail import (
+    Mailing,
+    MailRecipient,
+    MailRecipientList,
+    NewBulkMail,
+    NewMail,
+    NewSuppression,
+    StartedMailing,
+    Suppression,
+    SuppressionList,
+)
 from adapters.api.models.search import Hit, SearchAnswer, SearchRequest
 from adapters.api.models.status import Alive, Connections, Health, JobCounts, QueueCounts, Stats
 from adapters.api.models.tasks import Attempt, Task, TaskList, TaskResult, TaskState, WhyNot
@@ -38,7 +49,13 @@ __all__ = [
     "Health",
     "Hit",
     "JobCounts",
+    "MailRecipient",
+    "MailRecipientList",
+    "Mailing",
+    "NewBulkMail",
     "NewEndpoint",
+    "NewMail",
+    "NewSuppression",
     "Page",
     "ProblemDetails",
     "Progress",
@@ -49,7 +66,10 @@ __all__ = [
     "Secret",
     "StageProgress",
     "Started",
+    "StartedMailing",
     "Stats",
+    "Suppression",
+    "SuppressionList",
     "Task",
     "TaskList",
     "TaskResult",
