@@ -25,6 +25,7 @@ class Mailbox:
     envelopes: list[tuple[float, list[str], bytes]] = field(default_factory=list)
     connections: int = 0
     refusals: int = 0
+    judge_sender: Judge = lambda _: None
     judge_recipient: Judge = lambda _: None
     judge_data: Judge = lambda _: None
     #: Runs in the server's thread before a mail is taken.
@@ -38,6 +39,12 @@ class Mailbox:
             session.is_counted = True  # type: ignore[attr-defined]
             self.connections += 1
         return answers
+
+    async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any) -> str:
+        if refusal := self.judge_sender(address):
+            return refusal
+        envelope.mail_from = address
+        return "250 OK"
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any) -> str:
         if refusal := self.judge_recipient(address):

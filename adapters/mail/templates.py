@@ -54,6 +54,8 @@ def render(source: str, variables: Mapping[str, Any], *, what: str, is_html: boo
             if length > LONGEST_OUTPUT:
                 raise InvalidMailError(f"{what} becomes longer than {LONGEST_OUTPUT:,} characters")
         return "".join(pieces)
+    except InvalidMailError:
+        raise
     except TemplateError as error:
         raise InvalidMailError(f"{what} cannot be rendered: {error.message or type(error).__name__}") from error
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError) as error:
@@ -72,7 +74,7 @@ def _compiled(source: str, is_html: bool) -> Template:
 
 def _check(node: nodes.Node, *, items_of: str | None) -> None:
     """Refuse what mail may not use. `items_of`: the variable of the loop around the node."""
-    if not isinstance(node, ALLOWED):
+    if not isinstance(node, ALLOWED) or (isinstance(node, nodes.Name) and node.name == "self"):
         raise InvalidMailError(f"line {node.lineno} of a template has {type(node).__name__}, which mail may not use")
     if isinstance(node, nodes.Filter) and node.name not in FILTERS:
         raise InvalidMailError(f"line {node.lineno} of a template has the filter {node.name!r}, which mail may not use")
