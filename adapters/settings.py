@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from adapters.mail.settings import MailSettings
 from domain.errors import SettingsError
 
 SECRETS_DIR = Path("/run/secrets")
@@ -22,7 +23,7 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 Positive = Annotated[int, Field(gt=0)]
 
 
-class Settings(BaseSettings):
+class Settings(MailSettings, BaseSettings):
     """Every knob of Headrace. Each description becomes a line of docs/configuration.md and .env.example."""
 
     model_config = SettingsConfigDict(
@@ -181,45 +182,6 @@ class Settings(BaseSettings):
         examples=["3"],
     )
 
-    smtp_host: str = Field(
-        default="", description="The mail server that takes mail from Headrace; empty: no mail.", examples=["localhost"]
-    )
-    smtp_port: int = Field(
-        default=587, gt=0, le=65535, description="Its port: usually 587, with `implicit` TLS 465.", examples=["465"]
-    )
-    smtp_tls: Literal["starttls", "implicit", "none"] = Field(
-        default="starttls",
-        description="How the way to it is encrypted; `none` is for a server on the same machine.",
-        examples=["implicit"],
-    )
-    smtp_user: str = Field(default="", description="Whom to log in as; empty: without a login.", examples=["mailer"])
-    smtp_password: SecretStr | None = Field(
-        default=None, description="The password of SMTP_USER. Never logged.", examples=["a-long-random-string"]
-    )
-    smtp_timeout_seconds: int = Field(
-        default=30, gt=0, le=300, description="Deadline of one answer of the mail server.", examples=["10"]
-    )
-    mail_from: str = Field(
-        default="",
-        pattern=r"^$|^[^\s@<>]+@[A-Za-z0-9.-]+$",
-        description="The address that all mail comes from; empty: no mail.",
-        examples=["news@example.com"],
-    )
-    mail_rate_limit: int = Field(
-        default=0, ge=0, description="Most mails a minute of all workers together; 0: no limit.", examples=["600"]
-    )
-    mail_retry_seconds: Positive = Field(
-        default=60,
-        description="A mail that was refused for now is tried again after this, then after 3, 9, 27 and 81 times this.",
-        examples=["30"],
-    )
-    mail_max_recipients: Positive = Field(
-        default=10_000, description="Most recipients of one mailing.", examples=["1000"]
-    )
-    mail_max_attachment_bytes: Positive = Field(
-        default=10 * 1024 * 1024, description="Most bytes that the attachments of one mail have.", examples=["1048576"]
-    )
-
     crash_tokens: str = Field(
         default="",
         description="For tests only: a folder whose files name crash points at which a worker kills itself.",
@@ -338,12 +300,8 @@ class Settings(BaseSettings):
             raise _misfit("metrics_token", "is missing: METRICS_REQUIRE_AUTH asks for one")
         if self.embedding_provider == "openai" and self.openai_api_key is None and self.openai_base_url is None:
             raise _misfit("openai_api_key", "is missing: EMBEDDING_PROVIDER is `openai` (or set OPENAI_BASE_URL)")
-        if self.smtp_host and not self.mail_from:
-            raise _misfit("mail_from", "is missing: SMTP_HOST is set")
-        if self.smtp_user and self.smtp_password is None:
-            raise _misfit("smtp_password", "is missing: SMTP_USER is set")
-        if self.smtp_user and self.smtp_tls == "none":
-            raise _misfit("smtp_tls", "must not be `none` with SMTP_USER: the password would travel in clear")
+        if fault := self.mail_fault():
+            raise _misfit(*fault)
         if self.chunk_overlap_tokens >= self.chunk_tokens:
             raise _misfit("chunk_overlap_tokens", "must be below CHUNK_TOKENS")
         if self.heartbeat_seconds * 3 > self.lease_seconds:

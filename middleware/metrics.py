@@ -12,7 +12,7 @@ from dramatiq.middleware import Middleware
 from domain.extraction import ExtractionReport
 from domain.indexing import IndexingReport
 from domain.ledger import Outcome
-from domain.mail_delivery import Result as MailResult
+from domain.mailings import Result as MailResult
 from domain.webhook_delivery import DeliveryReport
 from middleware.attempt import find_attempt
 

@@ -11,14 +11,14 @@ from uuid import UUID
 from adapters.mail.templates import render
 from domain.errors import FailureCode, InvalidMailError, PermanentError
 from domain.mail import LONGEST_SUBJECT, LONGEST_URL, Attachment, Letter, NewRecipient
-from domain.mail_delivery import Mailing, Recipient
+from domain.mailings import Mailing, Recipient
 
 #: The only address that one click may be sent to (RFC 8058, 3.1).
 ONE_CLICK_SCHEME = "https://"
 
 
 class TemplateComposer:
-    """See domain.mail.Composer and domain.mail_delivery.MailComposer. `sender`: the address that mail comes from."""
+    """See domain.mail.Composer and domain.mailings.MailComposer. `sender`: the address that mail comes from."""
 
     def __init__(self, sender: str) -> None:
         self._sender = sender

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Literal
 
 from domain.errors import FailureCode, PermanentError
-from domain.mail_delivery import Answer, MailOutageError, Result
+from domain.mailings import Answer, MailOutageError, Result
 
 Tls = Literal["starttls", "implicit", "none"]
 
@@ -74,7 +74,7 @@ class SmtpServer:
 
 
 class SmtpSession:
-    """See domain.mail_delivery.Session. One thread's use."""
+    """See domain.mailings.Session. One thread's use."""
 
     def __init__(self, server: SmtpServer, smtp: smtplib.SMTP | None = None) -> None:
         self._server = server
@@ -169,7 +169,7 @@ class SmtpSession:
 
 
 class SmtpTransport:
-    """See domain.mail_delivery.Transport. Idle connections are kept for whoever comes next."""
+    """See domain.mailings.Transport. Idle connections are kept for whoever comes next."""
 
     def __init__(self, server: SmtpServer, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._server = server

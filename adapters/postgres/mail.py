@@ -17,7 +17,7 @@ from adapters.postgres.sql import load_queries
 from adapters.postgres.transactions import hold
 from domain.jobs import JobState, Lease
 from domain.mail import Attachment, InDoubt, Letter, MailingReceipt, NewMailing, NewRecipient, RecipientState
-from domain.mail_delivery import WHOLE_DEPLOYMENT, Answer, Mailing, Mark, Pace, Recipient, Result, Standing
+from domain.mailings import WHOLE_DEPLOYMENT, Answer, Mailing, Mark, Pace, Recipient, Result, Standing
 
 _MAIL = load_queries("mail")
 
@@ -45,7 +45,7 @@ class PostgresMailingIntake:
 
 
 class PostgresMailings:
-    """See domain.mail_delivery.Mailings. Whoever writes holds the job first, so that nobody waits in a circle."""
+    """See domain.mailings.Mailings. Whoever writes holds the job first, so that nobody waits in a circle."""
 
     def __init__(self, pool: LazyPool) -> None:
         self._pool = pool

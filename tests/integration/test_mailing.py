@@ -18,7 +18,8 @@ from domain import crash_points, mail_delivery
 from domain.errors import FailureCode, JobCancelledError, LeaseLostError, ParkedError, PermanentError
 from domain.jobs import Lease
 from domain.mail import Attachment, InDoubt, Letter, MailLimits, NewRecipient, RecipientState, create_mailing
-from domain.mail_delivery import MailingReport, MailPolicy, Result, send_mailing
+from domain.mail_delivery import MailingReport, MailPolicy, send_mailing
+from domain.mailings import Result
 from tests.builders import WORKSPACE, Rails, a_workspace
 from tests.smtp_server import Mailbox, an_smtp_server, most_within
 

@@ -11,7 +11,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from adapters.mail.smtp import SmtpServer, SmtpTransport
 from domain.errors import PermanentError
-from domain.mail_delivery import Answer, MailOutageError, Result
+from domain.mailings import Answer, MailOutageError, Result
 from tests.smtp_server import Mailbox, an_smtp_server
 
 SENDER, READER = "news@example.com", "anna@example.com"

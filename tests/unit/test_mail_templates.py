@@ -13,7 +13,7 @@ from adapters.mail.composing import TemplateComposer
 from adapters.mail.templates import render
 from domain.errors import FailureCode, InvalidMailError, PermanentError
 from domain.mail import InDoubt, Letter, parse_address
-from domain.mail_delivery import Mailing, Recipient
+from domain.mailings import Mailing, Recipient
 
 MAILING = UUID("6a1f7a5e-2f5e-4b64-8d0e-3a1c64f3b8a2")
 

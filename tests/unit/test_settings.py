@@ -202,7 +202,7 @@ def test_values_that_do_not_fit_together_come_with_an_example(environment, varia
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_example_is_accepted(environment, name):
     # Values that another setting asks for, so that each example stands alone.
-    environment(METRICS_TOKEN="hunter4", OPENAI_API_KEY="hunter5")
+    environment(METRICS_TOKEN="hunter4", OPENAI_API_KEY="hunter5", SMTP_PASSWORD="hunter4", MAIL_FROM="a@example.com")
     example = str(Settings.model_fields[name].examples[0])
     environment(**{name.upper(): example})
 
@@ -238,7 +238,7 @@ def test_settings_cannot_be_changed(environment):
 
 
 def test_secrets_never_appear_in_text(environment):
-    environment(METRICS_TOKEN="hunter4", OPENAI_API_KEY="hunter5")
+    environment(METRICS_TOKEN="hunter4", OPENAI_API_KEY="hunter5", SMTP_PASSWORD="hunter4", MAIL_FROM="a@example.com")
 
     settings = load_settings()
     texts = (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json())
