@@ -12,8 +12,8 @@ MOST_BYTES = 256 * 1024
 #: Uploads are streamed and count for themselves (uploads.py).
 _STREAMED = re.compile(r"/documents(/batch|/[^/]+/file)?")
 
-#: Ten thousand recipients with a name and some variables each.
-LARGER = {"/tasks/email/bulk": 8 * 1024 * 1024}
+#: Two bodies, every character of them escaped; ten thousand recipients with a name and some variables each.
+LARGER = {"/tasks/email/send": 4 * 1024 * 1024, "/tasks/email/bulk": 8 * 1024 * 1024}
 
 
 class BodyLimit:

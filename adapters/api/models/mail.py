@@ -30,6 +30,20 @@ _LETTER: dict[str, Any] = {
 }
 
 
+_RECIPIENT: dict[str, Any] = {
+    "number": 17,
+    "address": "ben@example.com",
+    "name": "Ben",
+    "state": "failed",
+    "attempts": 1,
+    "code": 550,
+    "error": "550 5.1.1 no such user",
+    "next_attempt_at": None,
+    "finished_at": A_TIME,
+}
+_SUPPRESSION: dict[str, Any] = {"address": "ben@example.com", "reason": "unsubscribed", "created_at": A_TIME}
+
+
 class MailAttachment(BaseModel):
     """A blob of the workspace."""
 
@@ -166,6 +180,8 @@ class Mailing(Answer):
 class MailRecipient(Answer):
     """One recipient and what became of their mail."""
 
+    model_config = example(**_RECIPIENT)
+
     number: Count
     address: str
     name: str
@@ -179,6 +195,8 @@ class MailRecipient(Answer):
 
 class MailRecipientList(Answer):
     """Recipients in the caller's order. `next`: the cursor of the following page."""
+
+    model_config = example(items=[_RECIPIENT], next=None)
 
     items: list[MailRecipient]
     next: str | None
@@ -198,6 +216,8 @@ class NewSuppression(BaseModel):
 class Suppression(Answer):
     """An address that gets nothing."""
 
+    model_config = example(**_SUPPRESSION)
+
     address: str
     reason: str
     created_at: datetime
@@ -205,6 +225,8 @@ class Suppression(Answer):
 
 class SuppressionList(Answer):
     """Addresses that get nothing, in alphabetical order. `next`: the cursor of the following page."""
+
+    model_config = example(items=[_SUPPRESSION], next=None)
 
     items: list[Suppression]
     next: str | None
