@@ -38,6 +38,7 @@ from actors.housekeeping import (  # noqa: E402
     sweep_blobs,
     sweep_documents,
 )
+from actors.mail import send_bulk_emails, send_single_email  # noqa: E402
 from actors.media import generate_thumbnail, optimize_image, process_file, process_media  # noqa: E402
 from actors.webhooks import deliver_webhook  # noqa: E402
 
@@ -53,6 +54,8 @@ __all__ = [
     "process_file",
     "process_media",
     "prune_history",
+    "send_bulk_emails",
+    "send_single_email",
     "sweep_blobs",
     "sweep_documents",
 ]

@@ -10,6 +10,7 @@ from uuid import UUID
 from adapters.blobs.store import ObstoreBlobStore
 from adapters.bootstrap_media import MediaProducer, MediaWork, bind_media_producer, bind_media_work, make_picture_maker
 from adapters.embeddings.provider import make_embedder
+from adapters.mail.bootstrap import PostOffice, bind_sending, make_post_office
 from adapters.pdf.reader import SandboxedPageReader
 from adapters.postgres.api_keys import PostgresApiKeys
 from adapters.postgres.api_reading import QueueReading, WorkspaceReading
@@ -49,6 +50,7 @@ from domain.intake import Receipt, delete_document, receive_document, reindex_do
 from domain.jobs import EXTRACT_QUEUE, MEDIA_QUEUE
 from domain.ledger import DispatchTable, LeaseTable
 from domain.live import LiveBell
+from domain.mail_delivery import MailingReport
 from domain.media import PictureMaker
 from domain.ports import BlobStore, Embedder, PageReader, Reservations, Transactions
 from domain.retention import Pruned, Retention
@@ -71,6 +73,7 @@ class WorkerRuntime:
     prune_history: Callable[[], Pruned]
     deliver_webhook: Callable[..., DeliveryReport]
     media: MediaWork
+    send_mailing: Callable[..., MailingReport]
     embedding_model: str
 
 
@@ -224,6 +227,7 @@ def bind_worker(
             disable_after=timedelta(days=settings.webhook_disable_after_days),
         ),
         media=bind_media_work(settings, transactions, make_blobs(settings), maker),
+        send_mailing=bind_sending(settings, pool, make_blobs(settings)),
         embedding_model=embedder.model,
     )
 
@@ -260,6 +264,7 @@ class WorkspaceRuntime:
     search: Callable[..., Sequence[Hit]]
     webhooks: Webhooks
     media: MediaReading
+    mail: PostOffice
     most_waiting_documents: int
 
     def request_key(self, operation: str, key: str) -> RequestKey:
@@ -292,6 +297,7 @@ class ApiRuntime:
             ),
             webhooks=make_webhooks(self.settings, pool),
             media=MediaReading(pool, workspace_id),
+            mail=make_post_office(self.settings, pool),
             most_waiting_documents=self.settings.api_backlog_documents,
         )
 

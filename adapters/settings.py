@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from adapters.mail.settings import MailSettings
 from domain.errors import SettingsError
 
 SECRETS_DIR = Path("/run/secrets")
@@ -22,7 +23,7 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 Positive = Annotated[int, Field(gt=0)]
 
 
-class Settings(BaseSettings):
+class Settings(MailSettings, BaseSettings):
     """Every knob of Headrace. Each description becomes a line of docs/configuration.md and .env.example."""
 
     model_config = SettingsConfigDict(
@@ -310,7 +311,7 @@ class Settings(BaseSettings):
             raise ValueError("must name origins, each a scheme and a host, separated by commas without blanks")
         return value
 
-    @field_validator("openai_api_key", "metrics_token", "openai_base_url", mode="before")
+    @field_validator("openai_api_key", "metrics_token", "smtp_password", "openai_base_url", mode="before")
     @classmethod
     def _blank_is_missing(cls, value: object) -> object:
         """Read an empty secrets file as no secret at all."""
@@ -322,6 +323,8 @@ class Settings(BaseSettings):
             raise _misfit("metrics_token", "is missing: METRICS_REQUIRE_AUTH asks for one")
         if self.embedding_provider == "openai" and self.openai_api_key is None and self.openai_base_url is None:
             raise _misfit("openai_api_key", "is missing: EMBEDDING_PROVIDER is `openai` (or set OPENAI_BASE_URL)")
+        if fault := self.mail_fault():
+            raise _misfit(*fault)
         if self.chunk_overlap_tokens >= self.chunk_tokens:
             raise _misfit("chunk_overlap_tokens", "must be below CHUNK_TOKENS")
         if self.heartbeat_seconds * 3 > self.lease_seconds:

@@ -7,7 +7,9 @@ FOLDER = Path(__file__).parent / "secrets"
 
 
 def make_secrets(folder: Path = FOLDER) -> list[str]:
-    """Create the missing files and return their names. The key of the `openai` provider starts empty: paste it in.
+    """Create the missing files and return their names.
+
+    The key of the `openai` provider and the mail server's password start empty: paste them in.
 
     The files are readable by all because the container's user is not yours; the folder is closed to everyone else.
     """
@@ -19,6 +21,7 @@ def make_secrets(folder: Path = FOLDER) -> list[str]:
     _keep_or_write(folder / "metrics_token", secrets.token_urlsafe(24), written)
     _keep_or_write(folder / "grafana_password", secrets.token_urlsafe(24), written)
     _keep_or_write(folder / "openai_api_key", "", written)
+    _keep_or_write(folder / "smtp_password", "", written)
     return written
 
 

@@ -36,6 +36,7 @@ class Scope(StrEnum):
     WEBHOOKS = "webhooks"
     READ_MEDIA = "media:read"
     WRITE_MEDIA = "media:write"
+    EMAIL = "email"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,13 @@ class FailureCode(StrEnum):
     DOCUMENT_MISSING = "document_missing"
     WEBHOOK_FAILED = "webhook_failed"
     WEBHOOK_MISSING = "webhook_missing"
+    MAIL_INVALID = "mail_invalid"
+    MAIL_REJECTED = "mail_rejected"
+    MAIL_SUPPRESSED = "mail_suppressed"
+    MAIL_DEFERRED = "mail_deferred"
+    MAIL_UNAVAILABLE = "mail_unavailable"
+    MAIL_NOT_CONFIGURED = "mail_not_configured"
+    MAIL_MISSING = "mail_missing"
     WORKER_CRASHED = "worker_crashed"
     EXPIRED = "expired"
     UNKNOWN_JOB = "unknown_job"
@@ -98,6 +105,10 @@ class InvalidJobError(HeadraceError, ValueError):
 
 class InvalidWebhookError(HeadraceError, ValueError):
     """A webhook's address, events or number is refused; the message names the fault."""
+
+
+class InvalidMailError(HeadraceError, ValueError):
+    """A mailing is refused; the message names the fault."""
 
 
 class SettingsError(HeadraceError):

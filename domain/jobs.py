@@ -80,10 +80,12 @@ INDEX_QUEUE = "ingest_index"
 MAINTENANCE_QUEUE = "maintenance"
 WEBHOOK_QUEUE = "webhooks"
 MEDIA_QUEUE = "media"
+MAIL_QUEUE = "email"
 
 DOCUMENT_PARAMS: Mapping[str, type] = {"document_id": UUID, "workspace_id": UUID}
 MEDIA_PARAMS: Mapping[str, type] = {"media_id": UUID, "workspace_id": UUID}
 WEBHOOK_PARAMS: Mapping[str, type] = {"delivery_id": UUID, "workspace_id": UUID}
+MAIL_PARAMS: Mapping[str, type] = {"mailing_id": UUID, "workspace_id": UUID}
 
 #: Every job that callers may start by name. A test keeps it equal to the declared actors.
 JOBS: Mapping[str, JobSpec] = {
@@ -96,6 +98,8 @@ JOBS: Mapping[str, JobSpec] = {
         JobSpec("optimize_image", MEDIA_QUEUE, MEDIA_PARAMS, timedelta(minutes=10)),
         JobSpec("process_media", MEDIA_QUEUE, MEDIA_PARAMS, timedelta(minutes=10)),
         JobSpec("process_file", MEDIA_QUEUE, MEDIA_PARAMS, timedelta(minutes=10)),
+        JobSpec("send_single_email", MAIL_QUEUE, MAIL_PARAMS, timedelta(minutes=30)),
+        JobSpec("send_bulk_emails", MAIL_QUEUE, MAIL_PARAMS, timedelta(minutes=30)),
         JobSpec("cleanup_stale_reservations", MAINTENANCE_QUEUE, {}, timedelta(minutes=1)),
         JobSpec("sweep_documents", MAINTENANCE_QUEUE, {}, timedelta(minutes=5)),
         JobSpec("sweep_blobs", MAINTENANCE_QUEUE, {}, timedelta(minutes=10)),

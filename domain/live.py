@@ -44,6 +44,7 @@ TASK_EVENTS: Mapping[str, str] = {
     "interrupted": "task.retrying",
     "failed": "task.failed",
     "cancelled": "task.cancelled",
+    "progress": "task.progress",
 }
 
 DOCUMENT_PREFIX = "document."
@@ -187,6 +188,8 @@ def _task_data(logged: LoggedEvent, name: str) -> dict[str, Any]:
     }
     if "attempt" in logged.data:
         data["attempt"] = logged.data["attempt"]
+    if status == "progress":
+        data["progress"] = dict(logged.data)
     if status == "retrying":
         data |= {"reason": logged.event, "retry_at": logged.data.get("at")}
     return data

@@ -12,6 +12,7 @@ from dramatiq.middleware import Middleware
 from domain.extraction import ExtractionReport
 from domain.indexing import IndexingReport
 from domain.ledger import Outcome
+from domain.mailings import Result as MailResult
 from domain.media_processing import MediaReport
 from domain.webhook_delivery import DeliveryReport
 from middleware.attempt import find_attempt
@@ -37,6 +38,7 @@ class Instruments:
     picture_bytes: Any
     webhooks: Any
     webhook_duration: Any
+    mails: Any
     pool_size: Any
     pool_available: Any
     pool_waiting: Any
@@ -100,6 +102,12 @@ def count_delivery(report: DeliveryReport) -> None:
         _instruments.webhooks.labels(report.result).inc()
         if report.seconds:
             _instruments.webhook_duration.observe(report.seconds)
+
+
+def count_mail(result: MailResult) -> None:
+    """Count what became of one mail."""
+    if _instruments:
+        _instruments.mails.labels(result).inc()
 
 
 class Metrics(Middleware):
@@ -175,6 +183,7 @@ def _create() -> Instruments:
             registry=None,
             buckets=DURATION_BUCKETS,
         ),
+        mails=Counter("headrace_mails", "Mails handed over or not, by result.", ("result",), registry=None),
         pool_size=_pool_gauge("size", "Connections in the database pools."),
         pool_available=_pool_gauge("available", "Idle connections in the database pools."),
         pool_waiting=_pool_gauge("waiting", "Threads waiting for a database connection."),

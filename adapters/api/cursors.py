@@ -11,7 +11,7 @@ from fastapi import Query
 from adapters.api.problems import Problem
 
 #: Longer ones are none of ours.
-MOST_CHARACTERS = 300
+MOST_CHARACTERS = 500
 
 Cursor = Annotated[str | None, Query(max_length=MOST_CHARACTERS, description="`next` of the answer before.")]
 Limit = Annotated[int, Query(ge=1, le=200, description="Most items of the answer.")]

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from domain.errors import FailureCode, InvalidJobError, PermanentError, TransientError
+from domain.errors import FailureCode, InvalidJobError, InvalidMailError, PermanentError, TransientError
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ STATUS_OF_FAILURE = {
     FailureCode.UNSUPPORTED_TYPE: 415,
     FailureCode.BLOB_MISSING: 404,
     FailureCode.DOCUMENT_MISSING: 404,
+    FailureCode.MAIL_NOT_CONFIGURED: 503,
 }
 
 #: Faults of a client's values that are reported, and how much of each message: an error is no echo.
@@ -162,6 +163,10 @@ def _of_invalid(error: InvalidJobError) -> Problem:
     return Problem(422, "invalid_request", f"{sentence[:1].upper()}{sentence[1:]}".rstrip(".") + ".")
 
 
+def _of_invalid_mail(error: InvalidMailError) -> Problem:
+    return Problem(422, "invalid_mail", f"The mail is refused: {error}.")
+
+
 def _of_bug(error: Exception) -> Problem:
     logger.error("a request failed: %s", type(error).__name__, exc_info=error)
     return Problem(500, "internal_error", "The request failed for a reason that is not yours; it was written down.")
@@ -174,5 +179,6 @@ _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (PermanentError, _of_refusal),
     (TransientError, _of_outage),
     (InvalidJobError, _of_invalid),
+    (InvalidMailError, _of_invalid_mail),
     (Exception, _of_bug),
 )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adapters.cli import jobs, keys, media, webhooks
+from adapters.cli import jobs, keys, mail, media, webhooks
 from adapters.cli.programs import DEFAULT_PROCESSES, DEFAULT_THREADS
 
 EXAMPLES = """\
@@ -30,6 +30,7 @@ app.add_typer(keys.app)
 app.add_typer(keys.workspaces)
 app.add_typer(webhooks.app)
 app.add_typer(media.app)
+app.add_typer(mail.app)
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the embedded servers.", show_default="the platform's")]

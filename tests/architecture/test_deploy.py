@@ -24,7 +24,7 @@ DASHBOARD = ROOT / "deploy/grafana/headrace.json"
 ALERTS = ROOT / "deploy/prometheus/alerts.yml"
 
 SETTING_NAMES = {name.upper() for name in Settings.model_fields}
-FOREIGN = {"prometheus", "grafana", "postgres", "valkey"}  # images that others build
+FOREIGN = {"prometheus", "grafana", "postgres", "valkey", "mail-catcher"}  # images that others build
 # Read by compose itself, never by Headrace.
 COMPOSE_ONLY = {"HEADRACE_REQUIREMENTS", "HEADRACE_POSTGRES_PORT", "HEADRACE_VALKEY_PORT", "HEADRACE_API_PORT"}
 CONNECTIONS_BESIDE_THE_POOL = 2
@@ -48,6 +48,7 @@ METRICS = {
     "headrace_picture_bytes_total",
     "headrace_webhooks_total",
     "headrace_webhook_duration_seconds",
+    "headrace_mails_total",
     "headrace_database_pool_size",
     "headrace_database_pool_available",
     "headrace_database_pool_waiting",
@@ -151,20 +152,21 @@ def test_every_container_says_whether_it_is_well(compose):
 
 
 def test_workers_start_after_the_migration(ours):
-    for name in ("worker-extract", "worker-index", "worker-media", "scheduler", "api"):
+    for name in ("worker-extract", "worker-index", "worker-email", "worker-media", "scheduler", "api"):
         assert ours[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
 def test_the_replicas_serve_every_queue(ours):
     queues = {
         name: make_argument_parser().parse_args(ours[name]["command"][1:]).queues
-        for name in ("worker-extract", "worker-index", "worker-media")
+        for name in ("worker-extract", "worker-index", "worker-email", "worker-media")
     }
 
     assert queues == {
         "worker-extract": ["ingest_extract"],
         "worker-index": ["ingest_index", "maintenance", "webhooks"],
         "worker-media": ["media"],
+        "worker-email": ["email"],
     }
     assert ours["worker-extract"]["deploy"]["replicas"] == 5
     assert ours["worker-index"]["deploy"]["replicas"] == 3
@@ -173,7 +175,7 @@ def test_the_replicas_serve_every_queue(ours):
 def test_all_replicas_together_stay_below_the_connection_limit(compose, ours):
     limit = int(re.search(r"max_connections=(\d+)", " ".join(compose["services"]["postgres"]["command"])).group(1))
     needed = 0
-    for name in ("worker-extract", "worker-index", "worker-media", "scheduler"):
+    for name in ("worker-extract", "worker-index", "worker-email", "worker-media", "scheduler"):
         service = ours[name]
         command = service["command"]
         processes = make_argument_parser().parse_args(command[1:]).processes if command[0] == "dramatiq" else 1
@@ -183,12 +185,12 @@ def test_all_replicas_together_stay_below_the_connection_limit(compose, ours):
     api = ours["api"]
     needed += api["deploy"]["replicas"] * int(api["environment"]["API_DATABASE_POOL_SIZE"])
 
-    assert needed == 68, "the arithmetic at the top of docker-compose.yml is out of date"
+    assert needed == 74, "the arithmetic at the top of docker-compose.yml is out of date"
     assert needed < limit / 2, "leave room for migrations and a rolling deployment that runs both versions"
 
 
 def test_docker_waits_longer_than_the_worker_for_running_jobs(ours):
-    for name in ("worker-extract", "worker-index", "worker-media"):
+    for name in ("worker-extract", "worker-index", "worker-email", "worker-media"):
         milliseconds = make_argument_parser().parse_args(ours[name]["command"][1:]).worker_shutdown_timeout
 
         assert int(ours[name]["stop_grace_period"].removesuffix("s")) * 1000 > milliseconds + 10_000

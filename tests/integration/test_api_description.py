@@ -30,7 +30,8 @@ CONFIG = schemathesis.Config.from_dict(
 
 @pytest.fixture(scope="module")
 def api(module_rails: Rails, tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Api]:
-    with an_api(module_rails, tmp_path_factory.mktemp("api"), redis_url) as api:
+    mail = {"smtp_host": "localhost", "mail_from": "news@example.com"}
+    with an_api(module_rails, tmp_path_factory.mktemp("api"), redis_url, **mail) as api:
         a_ready_document(module_rails, blob_key=f"{WORKSPACE}/ready")
         a_failed_document(module_rails, content=b"other", blob_key=f"{WORKSPACE}/failed")
         yield api

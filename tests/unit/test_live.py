@@ -97,6 +97,13 @@ def test_the_first_word_of_a_queue_names_the_family(queue: str | None, family: F
     assert families == ([family] if family else [])
 
 
+def test_progress_of_a_mailing_is_told_in_figures_on_the_channel_of_its_family() -> None:
+    event = present(logged("progress", queue="email", data={"done": 450, "total": 10_000}))
+
+    assert (event.name, event.data["progress"]) == ("task.progress", {"done": 450, "total": 10_000})
+    assert Channel(ChannelKind.FAMILY, Family.EMAIL) in event.channels
+
+
 def test_a_frame_is_the_same_over_both_wires() -> None:
     frame = frame_of(an_event(9))
 

@@ -38,6 +38,14 @@ WRONG = {
     "WEBHOOK_TIMEOUT_SECONDS": "61",
     "WEBHOOK_ENDPOINTS_PER_WORKSPACE": "0",
     "WEBHOOK_DISABLE_AFTER_DAYS": "0",
+    "SMTP_PORT": "0",
+    "SMTP_TLS": "perhaps",
+    "SMTP_TIMEOUT_SECONDS": "301",
+    "MAIL_FROM": "nobody",
+    "MAIL_RATE_LIMIT": "-1",
+    "MAIL_RETRY_SECONDS": "0",
+    "MAIL_MAX_RECIPIENTS": "0",
+    "MAIL_MAX_ATTACHMENT_BYTES": "0",
     "KEEP_JOBS_DAYS": "0",
     "KEEP_FAILED_JOBS_DAYS": "0",
     "KEEP_EVENTS_DAYS": "-1",
@@ -75,6 +83,9 @@ NEVER_WRONG = {
     "EMBEDDING_MODEL",
     "OPENAI_API_KEY",
     "OPENAI_BASE_URL",
+    "SMTP_HOST",
+    "SMTP_USER",
+    "SMTP_PASSWORD",
     "METRICS_HOST",
     "METRICS_TOKEN",
     "CRASH_TOKENS",
@@ -84,6 +95,9 @@ NEVER_WRONG = {
 WRONG_TOGETHER = [
     ({"METRICS_REQUIRE_AUTH": "true"}, "METRICS_TOKEN", "is missing"),
     ({"EMBEDDING_PROVIDER": "openai"}, "OPENAI_API_KEY", "is missing"),
+    ({"SMTP_HOST": "localhost"}, "MAIL_FROM", "is missing"),
+    ({"SMTP_USER": "mailer"}, "SMTP_PASSWORD", "is missing"),
+    ({"SMTP_USER": "a", "SMTP_PASSWORD": "hunter4", "SMTP_TLS": "none"}, "SMTP_TLS", "would travel in clear"),
     ({"CHUNK_TOKENS": "100", "CHUNK_OVERLAP_TOKENS": "100"}, "CHUNK_OVERLAP_TOKENS", "must be below CHUNK_TOKENS"),
     ({"LEASE_SECONDS": "10", "HEARTBEAT_SECONDS": "4"}, "LEASE_SECONDS", "three times HEARTBEAT_SECONDS"),
 ]
@@ -194,7 +208,7 @@ def test_values_that_do_not_fit_together_come_with_an_example(environment, varia
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_example_is_accepted(environment, name):
     # Values that another setting asks for, so that each example stands alone.
-    environment(METRICS_TOKEN="hunter4", OPENAI_API_KEY="hunter5")
+    environment(METRICS_TOKEN="hunter4", OPENAI_API_KEY="hunter5", SMTP_PASSWORD="hunter4", MAIL_FROM="a@example.com")
     example = str(Settings.model_fields[name].examples[0])
     environment(**{name.upper(): example})
 
@@ -230,7 +244,7 @@ def test_settings_cannot_be_changed(environment):
 
 
 def test_secrets_never_appear_in_text(environment):
-    environment(METRICS_TOKEN="hunter4", OPENAI_API_KEY="hunter5")
+    environment(METRICS_TOKEN="hunter4", OPENAI_API_KEY="hunter5", SMTP_PASSWORD="hunter4", MAIL_FROM="a@example.com")
 
     settings = load_settings()
     texts = (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json())

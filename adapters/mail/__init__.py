@@ -1,0 +1,1 @@
+"""Mail as it is written and sent: Jinja2 templates, MIME, SMTP."""
