@@ -8,12 +8,14 @@ from functools import cache, partial
 from uuid import UUID
 
 from adapters.blobs.store import ObstoreBlobStore
+from adapters.data_jobs import DataDesk, DataJobs, bind_data_jobs, make_data_desk
 from adapters.embeddings.provider import make_embedder
 from adapters.pdf.reader import SandboxedPageReader
 from adapters.postgres.api_keys import PostgresApiKeys
 from adapters.postgres.api_reading import QueueReading, WorkspaceReading
 from adapters.postgres.dispatch import PostgresDispatch
 from adapters.postgres.errors import translated
+from adapters.postgres.exports import ExportLinks
 from adapters.postgres.idempotency import RequestKey
 from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import PostgresLedger
@@ -67,6 +69,7 @@ class WorkerRuntime:
     index_vectors: Callable[[], int]
     prune_history: Callable[[], Pruned]
     deliver_webhook: Callable[..., DeliveryReport]
+    data: DataJobs
     embedding_model: str
 
 
@@ -213,6 +216,7 @@ def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder, reader: 
             sender=HttpSender(make_target_policy(settings), timeout_seconds=settings.webhook_timeout_seconds),
             disable_after=timedelta(days=settings.webhook_disable_after_days),
         ),
+        data=bind_data_jobs(settings, pool, embedder),
         embedding_model=embedder.model,
     )
 
@@ -247,6 +251,7 @@ class WorkspaceRuntime:
     producer: ProducerRuntime
     search: Callable[..., Sequence[Hit]]
     webhooks: Webhooks
+    data: DataDesk
     most_waiting_documents: int
 
     def request_key(self, operation: str, key: str) -> RequestKey:
@@ -264,6 +269,7 @@ class ApiRuntime:
     queues: QueueReading
     buckets: TokenBuckets
     blobs: BlobStore
+    links: ExportLinks
     embedder: Callable[[], Embedder]
 
     def within(self, workspace_id: UUID) -> WorkspaceRuntime:
@@ -278,6 +284,7 @@ class ApiRuntime:
                 *args, **options, searcher=PostgresSearcher(self.pool, pool), embedder=self.embedder()
             ),
             webhooks=make_webhooks(self.settings, pool),
+            data=make_data_desk(pool),
             most_waiting_documents=self.settings.api_backlog_documents,
         )
 
@@ -311,6 +318,7 @@ def make_api(settings: Settings) -> ApiRuntime:
             burst=settings.api_requests_burst,
         ),
         blobs=make_blobs(settings),
+        links=ExportLinks(pool),
         embedder=cache(partial(make_embedder, settings)),
     )
 

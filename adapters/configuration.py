@@ -44,6 +44,10 @@ GROUPS = {
         "webhook_endpoints_per_workspace",
         "webhook_disable_after_days",
     ),
+    "Exports": (
+        "export_keep_days",
+        "export_link_seconds",
+    ),
     "How long history is kept": (
         "keep_jobs_days",
         "keep_failed_jobs_days",

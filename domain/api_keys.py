@@ -34,6 +34,8 @@ class Scope(StrEnum):
     EVENTS = "events"
     STATS = "stats"
     WEBHOOKS = "webhooks"
+    EXPORTS = "exports"
+    NOTIFICATIONS = "notifications"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,10 @@ class FailureCode(StrEnum):
     DOCUMENT_MISSING = "document_missing"
     WEBHOOK_FAILED = "webhook_failed"
     WEBHOOK_MISSING = "webhook_missing"
+    EXPORT_MISSING = "export_missing"
+    EXPORT_UNSUPPORTED = "export_unsupported"
+    WORKSPACE_BUSY = "workspace_busy"
+    NOTIFICATION_INVALID = "notification_invalid"
     WORKER_CRASHED = "worker_crashed"
     EXPIRED = "expired"
     UNKNOWN_JOB = "unknown_job"
@@ -89,6 +93,10 @@ class UnknownJobError(HeadraceError, LookupError):
 
 class InvalidJobError(HeadraceError, ValueError):
     """The parameters do not fit the job."""
+
+
+class JobUnavailableError(HeadraceError, LookupError):
+    """The name is known, but this installation has no such job."""
 
 
 class InvalidWebhookError(HeadraceError, ValueError):

@@ -26,6 +26,7 @@ class Family(StrEnum):
     MEDIA = "media"
     EMAIL = "email"
     EXPORTS = "exports"
+    NOTIFICATIONS = "notifications"
 
 
 FAMILIES: Mapping[str, Family] = {str(family): family for family in Family}
@@ -38,6 +39,7 @@ TASK_EVENTS: Mapping[str, str] = {
     "queued": "task.queued",
     "replayed": "task.queued",
     "processing": "task.processing",
+    "progress": "task.progress",
     "succeeded": "task.completed",
     "retrying": "task.retrying",
     "parked": "task.retrying",
@@ -47,6 +49,9 @@ TASK_EVENTS: Mapping[str, str] = {
 }
 
 DOCUMENT_PREFIX = "document."
+
+#: Events of families that are told as they were noted: the name, and the facts with the usual ids.
+FAMILY_EVENTS = frozenset({"notification.created", "export.ready", "erasure.done", "cache.warmed"})
 
 #: A watcher is told once that events it has not seen are gone, or that its place in the log is none.
 GAP_EVENT = "gap"
@@ -123,10 +128,14 @@ class LiveEvent:
 def present(logged: LoggedEvent) -> LiveEvent | None:
     """Return the event as a watcher sees it; None for what is no news to one."""
     is_document = logged.event.startswith(DOCUMENT_PREFIX)
-    name = logged.event if is_document else TASK_EVENTS.get(logged.event)
+    is_told = is_document or logged.event in FAMILY_EVENTS
+    name = logged.event if is_told else TASK_EVENTS.get(logged.event)
     if name is None or logged.goes_on or "by" in logged.data:  # replayed by another job, whose events tell the rest
         return None
-    data = _document_data(logged) if is_document else _task_data(logged, name)
+    if logged.event in FAMILY_EVENTS:
+        data = {**logged.data, **_ids(logged), "at": logged.at.isoformat()}
+    else:
+        data = _document_data(logged) if is_document else _task_data(logged, name)
     return LiveEvent(logged.id, name, logged.workspace_id, tuple(_channels(logged)), data)
 
 
@@ -180,6 +189,8 @@ def _task_data(logged: LoggedEvent, name: str) -> dict[str, Any]:
     }
     if "attempt" in logged.data:
         data["attempt"] = logged.data["attempt"]
+    if "progress" in logged.data:
+        data["progress"] = logged.data["progress"]
     if status == "retrying":
         data |= {"reason": logged.event, "retry_at": logged.data.get("at")}
     return data
