@@ -8,7 +8,7 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from adapters.api import demo, documents, search, status, tasks, webhooks
+from adapters.api import demo, documents, exports, jobs, notifications, search, status, tasks, webhooks
 from adapters.api.body_limit import BodyLimit
 from adapters.api.envelope import Envelope
 from adapters.api.live import router as live
@@ -48,7 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.waiters = Waiters(settings.api_most_waiting)
     app.state.started_at = time.monotonic()
     app.state.live = Live(settings, app.state.runtime.pool)
-    for module in (documents, tasks, search, webhooks, status, live, demo):
+    for module in (documents, jobs, exports, notifications, tasks, search, webhooks, status, live, demo):
         app.include_router(module.router)
     install_problems(app)
     _add_middleware(app, settings)

@@ -103,6 +103,13 @@ class ErasureSearch:
         with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(_ERASURES["list_erasures"], params).fetchall()
 
+    def knows(self, workspace_id: UUID, document_id: UUID) -> bool:
+        """Tell whether the workspace has a document, deleted or not."""
+        ids = {"workspace_id": workspace_id, "document_id": document_id}
+        with self._pool.connection() as connection:
+            row = connection.execute(_ERASURES["knows_document"], ids).fetchone()
+        return bool(row and row[0])
+
 
 def _is_unknown(connection: Connection, ids: Row) -> bool:
     if connection.execute(_ERASURES["hold_document"], ids).fetchone() is not None:

@@ -41,7 +41,7 @@ class NewExport(BaseModel):
 
 
 class NewErasure(BaseModel):
-    """What to erase. Without a document: the whole workspace, whose id must be repeated, so that nobody does it by accident."""
+    """What to erase: a document, or the whole workspace, whose id is asked for so that nobody does it by accident."""
 
     model_config = _wanted(document_id=A_DOCUMENT)
 
@@ -75,7 +75,7 @@ class Export(Answer):
     created_at: datetime
     finished_at: datetime | None
     expires_at: datetime = Field(description="When its files are removed.")
-    changed_documents: Count | None = Field(description="Documents that changed while it ran; some rows may be missing.")
+    changed_documents: Count | None = Field(description="Documents that changed meanwhile; rows may be missing.")
     rows: dict[str, Count] | None
     files: list[ExportFile] | None
     links_expire_at: datetime | None
@@ -175,7 +175,9 @@ class NewPreference(BaseModel):
 class Preference(Answer):
     """What a user wishes."""
 
-    model_config = example(user="ada", kinds=["document.failed"], email="ada@example.com", webhook=False, updated_at=A_TIME)
+    model_config = example(
+        user="ada", kinds=["document.failed"], email="ada@example.com", webhook=False, updated_at=A_TIME
+    )
 
     user: str
     kinds: list[str]

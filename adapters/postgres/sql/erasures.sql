@@ -115,3 +115,7 @@ WHERE id = %(id)s
 SELECT id, document_id, counts, created_at, finished_at FROM erasures
 WHERE workspace_id = %(workspace_id)s AND (%(id)s::uuid IS NULL OR id = %(id)s)
 ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+
+-- name: knows_document
+-- Tell whether a workspace has, or had, a document.
+SELECT EXISTS (SELECT FROM documents WHERE id = %(document_id)s AND workspace_id = %(workspace_id)s) AS known
