@@ -108,6 +108,15 @@ def test_what_is_exported_is_what_there_was(desk: Desk, wanted: str) -> None:
     assert report.changed_documents == 0
 
 
+def test_pages_that_are_read_in_small_pieces_are_all_there(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from domain import exports
+
+    monkeypatch.setattr(exports, "BATCH_BYTES", 100)
+    report = desk.run("jsonl")
+
+    assert desk.manifest(report.export_id)["rows"]["pages"] == 20
+
+
 def test_an_empty_workspace_has_an_export_of_nothing(desk: Desk) -> None:
     desk.rails.connection.execute("DELETE FROM chunk_embeddings; DELETE FROM documents")
 

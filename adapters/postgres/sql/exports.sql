@@ -51,7 +51,7 @@ SELECT document_id::text, number, text, lost FROM (
           AND e.document_id >= %(after_1)s::uuid
         ORDER BY e.document_id, p.number LIMIT %(rows)s) next
 ) sized
-WHERE before < %(size)s ORDER BY document_id, number
+WHERE before < %(size)s ORDER BY sized.document_id, number  -- the id, not the text of the same name
 
 -- name: read_chunks
 -- Return the next chunks of an export.
