@@ -1,18 +1,18 @@
 """Notifications and preferences in Postgres."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID, uuid4
 
 from psycopg.rows import dict_row
 
-from adapters.postgres.jobs import PostgresJobs, named_job
-from adapters.postgres.ledger import NewJob, enqueue_in
+from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.pool import Connection, LazyPool
 from adapters.postgres.sql import load_queries
 from adapters.postgres.transactions import held
-from domain.errors import InvalidJobError, JobUnavailableError
+from domain.errors import PermanentError
 from domain.jobs import Lease
 from domain.notifications import Notification, NotificationReport, Preference, Seen, Way
 
@@ -20,68 +20,84 @@ _NOTIFICATIONS = load_queries("notifications")
 
 Row = dict[str, Any]
 
-MAIL_JOB = "email:send"
+#: Why nothing is mailed where there is no mailer.
+NO_MAIL = "email_unavailable: this installation sends no mail"
 
 MOST_PREFERENCES = 1_000
+
+
+class LentPool(LazyPool):
+    """A pool of the one connection whose transaction is open: what borrows from it commits with that."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._lent = connection
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Lend the connection."""
+        yield self._lent
+
+
+#: Puts in the job `send_single_email` for a notification. Raises PermanentError or ValueError when that cannot be.
+Mailer = Callable[[LazyPool, Notification, str], object]
 
 
 class PostgresNotifications:
     """See domain.notifications.Notifications."""
 
-    def __init__(self, pool: LazyPool) -> None:
+    def __init__(self, pool: LazyPool, mailer: Mailer | None = None) -> None:
+        """`mailer`: puts in a mail within the transaction that it is lent; None where mail is not served."""
         self._pool = pool
+        self._mailer = mailer
 
     def add(self, notification: Notification, lease: Lease) -> NotificationReport:
         """See the port."""
         with held(self._pool, lease) as connection:
-            report = _add(connection, notification, lease)
+            report = self._add(connection, notification, lease)
             PostgresJobs(connection, lease).finish()
         lease.settled = True
         return report
 
+    def _add(self, connection: Connection, notification: Notification, lease: Lease) -> NotificationReport:
+        ids = {"workspace_id": notification.workspace_id, "user": notification.user}
+        wish = connection.execute(_NOTIFICATIONS["preference"], ids).fetchone()
+        kinds, address, webhook = wish or ((), None, False)
+        is_wanted = not kinds or notification.kind in kinds
+        told = NotificationReport(uuid4(), is_new=True, webhook=Way.QUEUED if webhook and is_wanted else Way.OFF)
+        if not connection.execute(_NOTIFICATIONS["add_notification"], _row(notification, told, lease)).rowcount:
+            return replace(told, is_new=False, webhook=Way.OFF)
+        connection.execute(_NOTIFICATIONS["note_notification"], {"id": told.notification_id, "job_id": lease.job_id})
+        if told.webhook is Way.QUEUED:
+            connection.execute(_NOTIFICATIONS["announce_notification"], {"id": told.notification_id})
+        if address is None or not is_wanted:
+            return told
+        told = self._mail_it(connection, notification, address, told)
+        mailed = {"id": told.notification_id, "email": told.email, "note": told.note}
+        connection.execute(_NOTIFICATIONS["note_mail"], mailed)
+        return told
 
-def _add(connection: Connection, notification: Notification, lease: Lease) -> NotificationReport:
-    ids = {"workspace_id": notification.workspace_id, "user": notification.user}
-    wish = connection.execute(_NOTIFICATIONS["preference"], ids).fetchone()
-    kinds, address, webhook = wish or ((), None, False)
-    is_wanted = not kinds or notification.kind in kinds
-    mail, email, note = _mail(notification, address if is_wanted else None)
-    told = NotificationReport(
-        uuid4(), is_new=True, email=email, webhook=Way.QUEUED if webhook and is_wanted else Way.OFF, note=note
-    )
-    row = asdict(notification) | {
+    def _mail_it(
+        self, connection: Connection, notification: Notification, address: str, told: NotificationReport
+    ) -> NotificationReport:
+        """Put the mail in, in the notification's own transaction. That it cannot be mailed here stops nothing."""
+        if self._mailer is None:
+            return replace(told, email=Way.UNAVAILABLE, note=NO_MAIL)
+        try:
+            with connection.transaction():
+                self._mailer(LentPool(connection), notification, address)
+        except PermanentError as error:
+            return replace(told, email=Way.UNAVAILABLE, note=f"{error.code}: {error.message}"[:500])
+        except ValueError as error:  # what a port calls invalid
+            return replace(told, email=Way.UNAVAILABLE, note=f"email_refused: {error}"[:500])
+        return replace(told, email=Way.QUEUED)
+
+
+def _row(notification: Notification, told: NotificationReport, lease: Lease) -> Row:
+    return asdict(notification) | {
         "id": told.notification_id,
         "dedup_key": notification.dedup_key or f"job:{lease.job_id}",
-        "email": told.email,
         "webhook": told.webhook,
-        "note": told.note,
     }
-    if not connection.execute(_NOTIFICATIONS["add_notification"], row).rowcount:
-        return NotificationReport(told.notification_id, is_new=False)
-    connection.execute(_NOTIFICATIONS["note_notification"], {"id": told.notification_id, "job_id": lease.job_id})
-    if mail is not None:
-        enqueue_in(connection, mail)
-    if told.webhook is Way.QUEUED:
-        connection.execute(_NOTIFICATIONS["announce_notification"], {"id": told.notification_id})
-    return told
-
-
-def _mail(notification: Notification, address: str | None) -> tuple[NewJob | None, Way, str | None]:
-    """Build the job that mails it: with what became of this way, and why if it cannot be gone here."""
-    if address is None:
-        return None, Way.OFF, None
-    params = {
-        "workspace_id": notification.workspace_id,
-        "to": address,
-        "subject": " ".join(notification.title.split()),
-        "text": notification.body or notification.title,
-    }
-    try:
-        return named_job(MAIL_JOB, params), Way.QUEUED, None
-    except JobUnavailableError as error:
-        return None, Way.UNAVAILABLE, f"email_unavailable: {error}"
-    except InvalidJobError as error:
-        return None, Way.UNAVAILABLE, f"email_refused: {error}"
 
 
 class NotificationDesk:

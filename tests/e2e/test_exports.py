@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 from uuid import UUID
 
+import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
@@ -127,11 +128,14 @@ def test_a_large_export_takes_little_memory_survives_a_kill_and_is_whole(full: S
     record_property("peak_mib", round(peak / 2**20))
     record_property("resumed_after", said[0]["resumed_after"])
     assert peak < MOST_BYTES, f"{peak / 2**20:.0f} MiB"
-    query = "SELECT document_id::text, ordinal, text, encode(text_hash, 'hex') FROM chunks c ORDER BY c.document_id, ordinal"
+    query = "SELECT document_id::text, ordinal, text, encode(text_hash, 'hex') FROM chunks c ORDER BY c.document_id, 2"
     stored = hash_of(iter(full.rails.connection.execute(query)))
     assert stored[0] == DOCUMENTS * CHUNKS_PER_DOCUMENT
     assert hash_of(exported(full, export_id, "chunks", "document_id", "ordinal", "text", "text_hash")) == stored
     vectors = "SELECT encode(text_hash, 'hex'), embedding::real[] FROM chunk_embeddings ORDER BY model, text_hash"
-    stored = hash_of((key, tuple(vector)) for key, vector in full.rails.connection.execute(vectors))
-    told = ((key, tuple(vector)) for key, vector in exported(full, export_id, "embeddings", "text_hash", "embedding"))
+    stored = hash_of((key, np.float32(vector).tobytes()) for key, vector in full.rails.connection.execute(vectors))
+    told = (
+        (key, np.float32(vector).tobytes())
+        for key, vector in exported(full, export_id, "embeddings", "text_hash", "embedding")
+    )
     assert hash_of(told) == stored

@@ -5,12 +5,23 @@ from uuid import uuid4
 
 import pytest
 
+from adapters.postgres.ledger import enqueue_in
 from adapters.postgres.notifications import NotificationDesk, PostgresNotifications
-from domain.errors import InvalidJobError, PermanentError
+from adapters.postgres.pool import LazyPool
+from domain.errors import FailureCode, InvalidJobError, PermanentError
 from domain.jobs import Lease
 from domain.notifications import Notification, NotificationReport, Preference, Way, user_notification
 from domain.webhooks import NewEndpoint
-from tests.builders import WORKSPACE, Rails, a_failed_document, a_ready_document, a_running_job, a_workspace, must_claim
+from tests.builders import (
+    WORKSPACE,
+    Rails,
+    a_failed_document,
+    a_job,
+    a_ready_document,
+    a_running_job,
+    a_workspace,
+    must_claim,
+)
 
 PAID = Notification(WORKSPACE, "ada", "invoice.paid", "Invoice 42 is paid", "Thank you.", "invoice:42", "42:paid")
 
@@ -69,18 +80,32 @@ def test_what_was_read_is_not_unread(rails: Rails) -> None:
     assert told(rails, unread=True) == []
 
 
-def test_mail_that_cannot_be_sent_here_is_said_and_stops_nothing(rails: Rails, monkeypatch: pytest.MonkeyPatch) -> None:
-    from domain import jobs
-
-    without = {name: spec for name, spec in jobs.JOBS.items() if name != "send_single_email"}
-    monkeypatch.setattr(jobs, "JOBS", without)
+def test_mail_that_cannot_be_sent_here_is_said_and_stops_nothing(rails: Rails) -> None:
     prefer(rails, email="ada@example.com")
 
     report = tell(rails)
 
     assert report.email is Way.UNAVAILABLE
     assert str(report.note).startswith("email_unavailable: ")
-    assert told(rails) == ["Invoice 42 is paid"]
+    [row] = NotificationDesk(rails.pool).list(WORKSPACE)
+    assert (row["email"], row["note"]) == ("unavailable", report.note)
+
+
+def test_mail_is_put_in_with_the_notification_or_not_at_all(rails: Rails) -> None:
+    def mail(pool: LazyPool, notification: Notification, address: str) -> None:
+        with pool.connection() as connection, connection.transaction():
+            enqueue_in(connection, a_job(name=address, queue="mail"))
+            if notification.title == "refused":
+                raise PermanentError(FailureCode.TOO_LARGE, "No.")
+
+    prefer(rails, email="ada@example.com")
+    for title, way in (("Paid", Way.QUEUED), ("refused", Way.UNAVAILABLE)):
+        lease = a_running_job(rails, name="user_notification", queue="notifications").lease
+        told = dataclasses.replace(PAID, title=title, dedup_key=title)
+        report = user_notification(told, lease=lease, notifications=PostgresNotifications(rails.pool, mail))
+        assert report.email is way
+
+    assert rails.column("SELECT actor FROM jobs WHERE queue = 'mail'") == ["ada@example.com"]
 
 
 def test_webhooks_tell_of_it_if_the_user_wishes(rails: Rails) -> None:

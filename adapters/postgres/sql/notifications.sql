@@ -5,10 +5,13 @@ WHERE workspace_id = %(workspace_id)s AND user_name = %(user)s
 
 -- name: add_notification
 -- Keep a notification, unless the user has it already.
-INSERT INTO notifications (id, workspace_id, user_name, kind, title, body, about, dedup_key, email, webhook, note)
-VALUES (%(id)s, %(workspace_id)s, %(user)s, %(kind)s, %(title)s, %(body)s, %(about)s, %(dedup_key)s, %(email)s,
-        %(webhook)s, %(note)s)
+INSERT INTO notifications (id, workspace_id, user_name, kind, title, body, about, dedup_key, webhook)
+VALUES (%(id)s, %(workspace_id)s, %(user)s, %(kind)s, %(title)s, %(body)s, %(about)s, %(dedup_key)s, %(webhook)s)
 ON CONFLICT (workspace_id, user_name, dedup_key) DO NOTHING
+
+-- name: note_mail
+-- Note what became of a notification's mail.
+UPDATE notifications SET email = %(email)s, note = %(note)s WHERE id = %(id)s
 
 -- name: note_notification
 -- Put the news of a notification into the log, for those who watch.
