@@ -23,6 +23,7 @@ RATIOS = (
     "rails_vs_bullmq",
     "pickup_p95_ms",
     "send_p99_ms",
+    "send_vs_insert",
     "memory_5000_vs_100_pages",
     "rss_10000_vs_500_documents",
     "page_cost_1m_vs_10k_chunks",
@@ -31,7 +32,7 @@ RATIOS = (
     "fair_vs_unfair_bulk",
 )
 
-#: What each ratio has to be, as in the issue that asked for it.
+#: What each ratio is meant to be.
 TARGETS: dict[str, tuple[str, float]] = {
     "bulk_vs_limit": (">=", 0.9),
     "bulk_vs_celery": (">=", 1.0),
@@ -48,6 +49,7 @@ TARGETS: dict[str, tuple[str, float]] = {
     "rails_vs_arq": (">=", 1.0),
     "rails_vs_procrastinate": (">=", 1.0),
     "pickup_p95_ms": ("<=", 10.0),
+    "send_p99_ms": ("<=", 10.0),
     "memory_5000_vs_100_pages": ("<=", 1.3),
     "rss_10000_vs_500_documents": ("<=", 1.1),
     "page_cost_1m_vs_10k_chunks": ("<=", 1.3),

@@ -32,6 +32,7 @@ from adapters.postgres.pool import LazyPool
 from adapters.redis.live import RedisLiveBell
 from domain.api_keys import Scope
 from tests.builders import a_job
+from tests.chaos.site import free_port
 from tests.conftest import short_folder
 from tests.live_clients import running_api
 
@@ -225,14 +226,6 @@ def cpu_seconds(pid: int) -> float:
 
 def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ SENTENCES = {
     "rails_vs_bullmq": "no-op jobs a second, against BullMQ",
     "pickup_p95_ms": "pickup of a job on an idle system, p95, ms",
     "send_p99_ms": "`actor.send()`, durable when it returns, p99, ms",
+    "send_vs_insert": "the same (p50), against an INSERT of one row by the same client",
     "memory_5000_vs_100_pages": "peak memory, a long PDF against one of 100 pages",
     "rss_10000_vs_500_documents": "memory of the workers after many documents, against after few",
     "page_cost_1m_vs_10k_chunks": "cost of a page, many chunks in the table against few",

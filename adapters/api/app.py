@@ -3,6 +3,8 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
@@ -10,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from adapters.api import demo, documents, exports, jobs, notifications, search, status, tasks, webhooks
 from adapters.api.body_limit import BodyLimit
+from adapters.api.documentation import complete_examples
 from adapters.api.envelope import Envelope
 from adapters.api.live import router as live
 from adapters.api.live.service import Live
@@ -47,10 +50,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.uploads = Uploads(settings)
     app.state.waiters = Waiters(settings.api_most_waiting)
     app.state.started_at = time.monotonic()
-    app.state.live = Live(settings, app.state.runtime.pool)
     for module in (documents, jobs, exports, notifications, tasks, search, webhooks, status, live, demo):
         app.include_router(module.router)
     install_problems(app)
+    generate = app.openapi
+    app.openapi = cache(lambda: complete_examples(generate()))  # type: ignore[method-assign]
     _add_middleware(app, settings)
     return app
 
@@ -71,10 +75,11 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     current_default_thread_limiter().total_tokens = app.state.settings.api_threads
     try:
-        async with app.state.live.running():
-            yield
+        live = Live(app.state.settings, app.state.runtime.pool)
+        async with live.running():
+            yield {"live": live}  # of this event loop: connections find it in their own state
     finally:
         app.state.runtime.close()

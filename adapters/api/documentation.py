@@ -1,8 +1,11 @@
 """What the OpenAPI description says of errors and of bodies that are streamed."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
+from pydantic import BaseModel
+
+from adapters.api import models
 from adapters.api.problems import CODES, MEDIA_TYPE, TYPE_PREFIX
 
 #: Errors that any call with a key may meet.
@@ -76,3 +79,22 @@ def file_body(*, several: bool = False) -> dict[str, Any]:
     file = {"type": "array", "items": binary, "minItems": 1, "maxItems": 100} if several else binary
     schema = {"type": "object", "properties": {"file": file}, "required": ["file"], "additionalProperties": False}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def complete_examples(description: dict[str, Any]) -> dict[str, Any]:
+    """Put back the nulls of the models' examples, which the framework leaves out, and give lists one of one item."""
+    schemas = description["components"]["schemas"]
+    for name in models.__all__:
+        if whole := _examples(getattr(models, name)):
+            schemas.get(name, {})["examples"] = whole
+    return description
+
+
+def _examples(model: type[BaseModel]) -> list[Any]:
+    examples: list[Any] = model.model_json_schema().get("examples", [])
+    items = model.model_fields.get("items")
+    if examples or items is None:
+        return examples
+    (kind,) = get_args(items.annotation)
+    rest = {name: None for name in model.model_fields if name != "items"}
+    return [{"items": [item], **rest} for item in _examples(kind)]

@@ -3,6 +3,11 @@
 import random
 import time
 from collections import defaultdict
+from contextlib import closing
+from uuid import uuid4
+
+import psycopg
+from psycopg.types.json import Jsonb
 
 from benchmarks.bench import Bench, Figure
 from benchmarks.contenders import Contender
@@ -37,6 +42,7 @@ def rails(bench: Bench) -> Figure:
             "rails_vs_rq": paired(rates.get("headrace"), rates.get(best_rq)),
             "pickup_p95_ms": ours["pickup_ms"]["p95"] if ours else None,
             "send_p99_ms": ours["send_ms"]["p99"] if ours else None,
+            "send_vs_insert": ours["send_ms"]["p50"] / ours["insert_ms"]["p50"] if ours else None,
         },
     }
 
@@ -55,7 +61,14 @@ def one_round(bench: Bench, contender: Contender) -> Figure:
             burst = send_and_finish(run, count)
             pickups = pick_up(run, max(5, sizes.pickups // sizes.rounds))
         sends, drained = backlog(run, count)
-    return {"jobs_per_second": burst, "drained_per_second": drained, "pickups": pickups, "sends": sends}
+        inserts = insert_rows(url, count)
+    return {
+        "jobs_per_second": burst,
+        "drained_per_second": drained,
+        "pickups": pickups,
+        "sends": sends,
+        "inserts": inserts,
+    }
 
 
 def warm_up(run: Running) -> None:
@@ -91,10 +104,23 @@ def backlog(run: Running, count: int) -> tuple[list[float], float]:
     return sent["seconds"], (len(times) - 1) / ((times[-1] - times[0]) / 1e9)
 
 
+def insert_rows(url: str, count: int) -> list[float]:
+    """Write rows of a job's size, one transaction each, as a send does at least; return the seconds of each."""
+    seconds, message = [], Jsonb({"actor_name": "noop", "args": [1], "kwargs": {}, "options": {}})
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        connection.execute("CREATE TABLE bare_jobs (id uuid PRIMARY KEY, message jsonb NOT NULL)")
+        for _ in range(count):
+            began = time.perf_counter()
+            connection.execute("INSERT INTO bare_jobs VALUES (%s, %s)", [uuid4(), message])
+            seconds.append(time.perf_counter() - began)
+    return seconds
+
+
 def gather(rounds: list[Figure]) -> Figure:
     """Put the rounds of a contender together."""
     pickups = [value * 1e3 for figures in rounds for value in figures["pickups"]]
     sends = [value * 1e3 for figures in rounds for value in figures["sends"]]
+    inserts = [value * 1e3 for figures in rounds for value in figures["inserts"]]
     rates = [round(figures["jobs_per_second"], 1) for figures in rounds]
     drained = [figures["drained_per_second"] for figures in rounds]
     return {
@@ -103,6 +129,7 @@ def gather(rounds: list[Figure]) -> Figure:
         "drained_per_second": round(summary(drained)["p50"], 1),
         "pickup_ms": {name: round(value, 2) for name, value in summary(pickups).items()},
         "send_ms": {"p50": round(summary(sends)["p50"], 3), "p99": round(percentile(sends, 0.99), 3)},
+        "insert_ms": {"p50": round(summary(inserts)["p50"], 3), "p99": round(percentile(inserts, 0.99), 3)},
     }
 
 

@@ -197,16 +197,11 @@ def test_a_cancelled_task_runs_again_on_request(client: httpx.Client, workers: W
     assert follow(client, retried)[-1]["status"] == "completed"
 
 
-def test_ten_megabytes_are_accepted_in_half_a_second(client: httpx.Client) -> None:
-    client.get("/documents")
-    seconds = []
-    for _ in range(5):
-        content = b"%PDF-1.7\n" + os.urandom(10 * MEGABYTE)
-        began = time.monotonic()
-        upload(client, content)
-        seconds.append(time.monotonic() - began)
+def test_ten_megabytes_are_accepted(client: httpx.Client) -> None:
+    """How soon, `python -m benchmarks.uploads` tells."""
+    receipt = upload(client, b"%PDF-1.7\n" + os.urandom(10 * MEGABYTE))
 
-    assert sorted(seconds)[2] < 0.5, seconds
+    assert client.get(f"/documents/{receipt['document_id']}").json()["byte_count"] == 10 * MEGABYTE + 9
 
 
 # Rude clients

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
 from adapters.postgres.api_reading import WorkspaceReading
+from adapters.postgres.migrate import migrate
+from adapters.postgres.pool import LazyPool
 from adapters.postgres.sql import load_queries
 from adapters.postgres.tenancy import WorkspacePool
 from tests.api import Api, an_api
@@ -201,3 +204,50 @@ def test_without_a_workspace_nothing_is_seen(rails: Rails) -> None:
     with rails.pool.connection() as connection, connection.transaction():
         connection.execute("SET LOCAL ROLE headrace_api")
         assert connection.execute("SELECT count(*) FROM documents").fetchone() == (0,)
+
+
+# Owners who are no superusers
+
+
+@pytest.fixture
+def owner_url(empty_database_url: str) -> Iterator[str]:
+    """An empty database with pgvector, and a role that owns it and nothing else."""
+    role = f"headrace_test_owner_{uuid4().hex[:8]}"
+    with psycopg.connect(empty_database_url, autocommit=True) as server:
+        server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+        server.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        server.execute(f"GRANT ALL ON SCHEMA public TO {role}")
+        try:
+            yield empty_database_url.replace("://postgres@", f"://{role}:x@", 1)
+        finally:
+            server.execute(f"DROP OWNED BY {role} CASCADE")
+            server.execute(f"REVOKE headrace_api FROM {role}")
+            server.execute(f"DROP ROLE {role}")
+
+
+def test_an_owner_who_may_not_become_the_api_is_told_what_to_do(owner_url: str, rails: Rails) -> None:
+    with pytest.raises(psycopg.errors.RaiseException, match="may not become headrace_api") as caught:
+        migrate(owner_url)
+
+    assert "GRANT headrace_api TO" in str(caught.value.diag.message_hint)
+
+
+def test_an_owner_who_is_no_superuser_sees_everything_and_the_api_its_workspace(
+    owner_url: str, empty_database_url: str
+) -> None:
+    role = urlsplit(owner_url).username
+    with psycopg.connect(empty_database_url, autocommit=True) as server:
+        server.execute("DO $$ BEGIN CREATE ROLE headrace_api NOLOGIN; EXCEPTION WHEN OTHERS THEN NULL; END $$")
+        server.execute(f"GRANT headrace_api TO {role}")
+    migrate(owner_url)
+    pool = LazyPool(owner_url, size=2)
+
+    with pool.connection() as connection:
+        rails = Rails(owner_url, pool, connection)
+        ours, theirs = a_ready_document(rails, content=b"1"), a_ready_document(
+            rails, content=b"2", workspace_id=(other := a_workspace(rails)))  # fmt: skip
+        assert rails.count("documents") == 2
+    for workspace_id, document_id in ((WORKSPACE, ours), (other, theirs)):
+        with WorkspacePool(pool, workspace_id).connection() as connection:
+            assert connection.execute("SELECT id FROM documents").fetchall() == [(document_id,)]
+    pool.close()

@@ -30,8 +30,15 @@ CHECK_KEYS_SECONDS = 15.0
 class Follower:
     """Brings the log's events to the hub, in order and each once, over as many connections as it takes."""
 
-    def __init__(self, hub: Hub, connect: Callable[[], Awaitable[AsyncConnection]]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        connect: Callable[[], Awaitable[AsyncConnection]],
+        *,
+        check_keys_seconds: float = CHECK_KEYS_SECONDS,
+    ) -> None:
         self._hub = hub
+        self._check_keys_seconds = check_keys_seconds
         self._connect = connect
         self._news = asyncio.Event()
         self._is_away = False
@@ -56,12 +63,12 @@ class Follower:
 
     async def _follow(self, log: EventLog) -> None:
         await self._start(log)
-        check_at = monotonic() + CHECK_KEYS_SECONDS
+        check_at = monotonic() + self._check_keys_seconds
         while True:
             await self._read_news(log)
             if monotonic() >= check_at:
                 await self._check_keys(log)
-                check_at = monotonic() + CHECK_KEYS_SECONDS
+                check_at = monotonic() + self._check_keys_seconds
             await asyncio.sleep(PAUSE_SECONDS)
             if not log.is_waiting:
                 with suppress(TimeoutError):

@@ -1,11 +1,12 @@
 """The routes of live progress."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Security, WebSocket
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, Field
+from starlette.requests import HTTPConnection
 
 from adapters.api.auth import Principal, bearer, requires, unauthenticated
 from adapters.api.documentation import problems
@@ -61,9 +62,9 @@ class TicketOut(BaseModel):
     expires_in: int = Field(description="Seconds from now.", examples=[30])
 
 
-def live_of(app: Any) -> Live:
-    """Return the live part of an application."""
-    live: Live = app.state.live
+def live_of(connection: HTTPConnection) -> Live:
+    """Return the live part of the process that serves a connection."""
+    live: Live = connection.state.live
     return live
 
 
@@ -73,7 +74,7 @@ def issue_ticket(request: Request, caller: Annotated[Principal, Depends(requires
 
     For browsers, which cannot send a key with a WebSocket. Anybody else sends `Authorization: Bearer …` there.
     """
-    ticket = live_of(request.app).store.issue_ticket(caller.workspace_id, caller.key_id)
+    ticket = live_of(request).store.issue_ticket(caller.workspace_id, caller.key_id)
     return TicketOut(
         ticket=ticket.secret, expires_at=ticket.expires_at, expires_in=int(TICKET_LIFETIME.total_seconds())
     )
@@ -125,7 +126,7 @@ async def follow_events(
     Every event is `{"type": "task_notification", "event": …, "data": …, "id": …}`. The first message is
     `{"type": "connected", "id": …}`, the place to resume from before anything has happened.
     """
-    live = live_of(request.app)
+    live = live_of(request)
     try:
         watcher = await admit(request, wish, live.watching, live.store)
     except WatchEnded as refusal:
@@ -136,7 +137,7 @@ async def follow_events(
 @router.websocket("/ws/{channel}")
 async def watch(websocket: WebSocket, channel: str) -> None:
     """Serve a WebSocket; see docs/live.md."""
-    live = live_of(websocket.app)
+    live = live_of(websocket)
     await serve_socket(websocket, channel, live.watching, live.store)
 
 

@@ -5,7 +5,7 @@ import logging
 import re
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from types import FrameType
@@ -48,10 +48,16 @@ class Live:
                 yield
         finally:
             self.hub.end_all(RESTART)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _stop(tasks)
             self._bell.close()
+
+
+async def _stop(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel until they have ended: redis-py loses a cancellation that comes while it connects."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=0.2)
 
 
 def _tell_of_bug(task: asyncio.Task[None]) -> None:

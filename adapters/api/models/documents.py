@@ -34,32 +34,35 @@ class Progress(Answer):
     indexing: StageProgress
 
 
+A_DOCUMENT_IN_FULL = {
+    "id": A_DOCUMENT,
+    "name": "report.pdf",
+    "state": "indexing",
+    "progress": {
+        "percent": 62,
+        "extraction": {"done": 120, "total": 120},
+        "indexing": {"done": 95, "total": 390},
+    },
+    "failure": None,
+    "warning": None,
+    "byte_count": 1048576,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "page_count": 120,
+    "chunk_count": 390,
+    "tokens_embedded": 24310,
+    "generation": 0,
+    "target_generation": 1,
+    "task_id": A_TASK,
+    "created_at": A_TIME,
+    "updated_at": A_TIME,
+    "ready_at": None,
+}
+
+
 class Document(Answer):
     """A document. `generation`: the version that readers see; 0: nothing yet."""
 
-    model_config = example(
-        id=A_DOCUMENT,
-        name="report.pdf",
-        state="indexing",
-        progress={
-            "percent": 62,
-            "extraction": {"done": 120, "total": 120},
-            "indexing": {"done": 95, "total": 390},
-        },
-        failure=None,
-        warning=None,
-        byte_count=1048576,
-        sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        page_count=120,
-        chunk_count=390,
-        tokens_embedded=24310,
-        generation=0,
-        target_generation=1,
-        task_id=A_TASK,
-        created_at=A_TIME,
-        updated_at=A_TIME,
-        ready_at=None,
-    )
+    model_config = example(**A_DOCUMENT_IN_FULL)
 
     id: UUID
     name: str
@@ -82,6 +85,8 @@ class Document(Answer):
 
 class DocumentList(Answer):
     """Some documents, the newest first. `next`: pass it as `cursor` for the next ones; null: these were the last."""
+
+    model_config = example(items=[A_DOCUMENT_IN_FULL], next=None)
 
     items: list[Document]
     next: str | None

@@ -39,34 +39,37 @@ class TaskState(Answer):
     stage: str = Field(description="The job that the task is at.")
 
 
+A_TASK_IN_FULL = {
+    "id": A_TASK,
+    "kind": "extract_document",
+    "status": "processing",
+    "progress": 62,
+    "stage": "index_document",
+    "document_id": A_DOCUMENT,
+    "attempt": 1,
+    "crash_count": 0,
+    "cancel_requested": False,
+    "attempts": [
+        {
+            "stage": "extract_document",
+            "started_at": A_TIME,
+            "ended_at": A_TIME,
+            "outcome": "succeeded",
+        }
+    ],
+    "result": None,
+    "error": None,
+    "replaced_by": None,
+    "created_at": A_TIME,
+    "started_at": A_TIME,
+    "finished_at": None,
+}
+
+
 class Task(Answer):
     """A task: a job, or for a document the job that reads it and the one that indexes it, on one scale."""
 
-    model_config = example(
-        id=A_TASK,
-        kind="extract_document",
-        status="processing",
-        progress=62,
-        stage="index_document",
-        document_id=A_DOCUMENT,
-        attempt=1,
-        crash_count=0,
-        cancel_requested=False,
-        attempts=[
-            {
-                "stage": "extract_document",
-                "started_at": A_TIME,
-                "ended_at": A_TIME,
-                "outcome": "succeeded",
-            }
-        ],
-        result=None,
-        error=None,
-        replaced_by=None,
-        created_at=A_TIME,
-        started_at=A_TIME,
-        finished_at=None,
-    )
+    model_config = example(**A_TASK_IN_FULL)
 
     id: UUID
     kind: str
@@ -88,6 +91,8 @@ class Task(Answer):
 
 class TaskList(Answer):
     """Some tasks, the latest first."""
+
+    model_config = example(items=[A_TASK_IN_FULL | {"attempts": None}], next=None)
 
     items: list[Task]
     next: str | None

@@ -61,7 +61,12 @@ BEGIN
             SET LOCAL ROLE headrace_api;
             RESET ROLE;
         EXCEPTION WHEN insufficient_privilege THEN
-            EXECUTE format('GRANT headrace_api TO %I', current_user);
+            BEGIN
+                EXECUTE format('GRANT headrace_api TO %I', current_user);
+            EXCEPTION WHEN insufficient_privilege THEN
+                RAISE EXCEPTION '% may not become headrace_api', current_user
+                    USING HINT = format('As a superuser: GRANT headrace_api TO %I;', current_user);
+            END;
         END;
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO headrace_api', current_schema());
