@@ -163,7 +163,10 @@ def test_the_replicas_serve_every_queue(ours):
         for name in ("worker-extract", "worker-index")
     }
 
-    assert queues == {"worker-extract": ["ingest_extract"], "worker-index": ["ingest_index", "maintenance", "webhooks"]}
+    assert queues == {
+        "worker-extract": ["ingest_extract"],
+        "worker-index": ["ingest_index", "maintenance", "webhooks", "exports", "notifications"],
+    }
     assert ours["worker-extract"]["deploy"]["replicas"] == 5
     assert ours["worker-index"]["deploy"]["replicas"] == 3
 
