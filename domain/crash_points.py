@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 _action: Callable[[str], None] | None = None
 
-#: Every place that a document passes, in order. Beside them: `after_webhook_answered`.
+#: Every place that a document passes, in order. Beside them: `after_webhook_answered`, `after_export_part_stored`,
+#: `after_export_part`.
 CRASH_POINTS = (
     "after_outbox_insert",
     "after_marking_before_ringing",
