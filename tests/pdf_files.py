@@ -156,6 +156,7 @@ def be_killed(results: int, order: Order) -> None:
 
 
 def be_hung_up(results: int, order: Order) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
     _after_two_pages(results, order, lambda: os.kill(os.getpid(), signal.SIGHUP))
 
 
