@@ -42,7 +42,10 @@ def start_export(
 
 
 @router.post(
-    "/tasks/erasures", status_code=202, response_model=models.Started, responses={**BEGUN, **problems(400, 404, 409)}
+    "/tasks/erasures",
+    status_code=202,
+    response_model=models.Started,
+    responses={**BEGUN, **problems(400, 404, 409, 413)},
 )
 def start_erasure(
     wanted: data.NewErasure, request: Request, here: Here, idempotency_key: IdempotencyKey = None

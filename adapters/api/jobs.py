@@ -33,7 +33,7 @@ Caller = Annotated[Principal, Depends(principal)]
 
 
 #: An answer that names a new task.
-BEGUN: dict[int | str, dict[str, Any]] = {202: located("The task has begun."), **problems(400, 409)}
+BEGUN: dict[int | str, dict[str, Any]] = {202: located("The task has begun."), **problems(400, 409, 413)}
 
 
 @router.post("", status_code=202, response_model=models.Started, responses=BEGUN)

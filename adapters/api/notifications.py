@@ -71,7 +71,7 @@ def list_preferences(here: Here) -> dict[str, Any]:
     return {"items": here.data.notifications.preferences(here.id)}
 
 
-@router.put("/notifications/preferences/{user}", response_model=data.Preference, responses=problems())
+@router.put("/notifications/preferences/{user}", response_model=data.Preference, responses=problems(400, 413))
 def set_preference(user: User, wanted: data.NewPreference, here: Here) -> Row:
     """Keep what a user wishes to hear of, and where."""
     here.data.notifications.prefer(here.id, Preference(user, **wanted.model_dump()))
