@@ -45,6 +45,7 @@ from actors.housekeeping import (  # noqa: E402
     sweep_blobs,
     sweep_documents,
 )
+from actors.media import generate_thumbnail, optimize_image, process_file, process_media  # noqa: E402
 from actors.webhooks import deliver_webhook  # noqa: E402
 
 __all__ = [
@@ -55,8 +56,12 @@ __all__ = [
     "erase_workspace",
     "export_workspace",
     "extract_document",
+    "generate_thumbnail",
     "index_document",
     "index_vectors",
+    "optimize_image",
+    "process_file",
+    "process_media",
     "prune_history",
     "sweep_blobs",
     "sweep_documents",

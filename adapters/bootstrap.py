@@ -8,6 +8,7 @@ from functools import cache, partial
 from uuid import UUID
 
 from adapters.blobs.store import ObstoreBlobStore
+from adapters.bootstrap_media import MediaProducer, MediaWork, bind_media_producer, bind_media_work, make_picture_maker
 from adapters.data_jobs import DataDesk, DataJobs, bind_data_jobs, make_data_desk
 from adapters.embeddings.provider import make_embedder
 from adapters.pdf.reader import SandboxedPageReader
@@ -19,6 +20,7 @@ from adapters.postgres.exports import ExportLinks
 from adapters.postgres.idempotency import RequestKey
 from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import PostgresLedger
+from adapters.postgres.media import MediaReading
 from adapters.postgres.migrate import check_schema, migrate
 from adapters.postgres.pool import LazyPool, connect
 from adapters.postgres.search import PostgresSearcher
@@ -46,9 +48,10 @@ from domain.housekeeping import (
 )
 from domain.indexing import IndexingReport, index_document
 from domain.intake import Receipt, delete_document, receive_document, reindex_document, replace_document
-from domain.jobs import EXTRACT_QUEUE
+from domain.jobs import EXTRACT_QUEUE, MEDIA_QUEUE
 from domain.ledger import DispatchTable, LeaseTable
 from domain.live import LiveBell
+from domain.media import PictureMaker
 from domain.ports import BlobStore, Embedder, PageReader, Reservations, Transactions
 from domain.retention import Pruned, Retention
 from domain.search import Hit, search_chunks
@@ -70,6 +73,7 @@ class WorkerRuntime:
     prune_history: Callable[[], Pruned]
     deliver_webhook: Callable[..., DeliveryReport]
     data: DataJobs
+    media: MediaWork
     embedding_model: str
 
 
@@ -83,6 +87,7 @@ class ProducerRuntime:
     delete_document: Callable[..., bool]
     retry_job: Callable[..., Verdict]
     discard_job: Callable[[UUID], Verdict]
+    media: MediaProducer
     pool: LazyPool
     ledger: PostgresLedger
 
@@ -184,15 +189,20 @@ def open_worker_runtime(settings: Settings, pool: LazyPool, queues: Collection[s
         )
     with translated(), closing(connect(settings.database_url.get_secret_value())) as connection:
         check_schema(connection)  # before the pool, which waits half a minute for a database that it cannot use
-    reader = make_reader(settings)
+    reader, maker = make_reader(settings), make_picture_maker(settings)
     try:
-        with reader.kept_warm() if EXTRACT_QUEUE in queues else nullcontext():
-            yield bind_worker(settings, pool, make_embedder(settings), reader)
+        with (
+            reader.kept_warm() if EXTRACT_QUEUE in queues else nullcontext(),
+            maker.kept_warm() if MEDIA_QUEUE in queues else nullcontext(),
+        ):
+            yield bind_worker(settings, pool, make_embedder(settings), reader, maker)
     finally:
         pool.close()
 
 
-def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder, reader: PageReader) -> WorkerRuntime:
+def bind_worker(
+    settings: Settings, pool: LazyPool, embedder: Embedder, reader: PageReader, maker: PictureMaker
+) -> WorkerRuntime:
     """Bind the workers' use cases to their ports."""
     transactions = make_transactions(settings, pool)
     return WorkerRuntime(
@@ -217,6 +227,7 @@ def bind_worker(settings: Settings, pool: LazyPool, embedder: Embedder, reader: 
             disable_after=timedelta(days=settings.webhook_disable_after_days),
         ),
         data=bind_data_jobs(settings, pool, embedder),
+        media=bind_media_work(settings, transactions, make_blobs(settings), maker),
         embedding_model=embedder.model,
     )
 
@@ -236,6 +247,7 @@ def make_producer(settings: Settings, pool: LazyPool | None = None, blobs: BlobS
         delete_document=partial(delete_document, transactions=transactions, blobs=blobs),
         retry_job=partial(retry_job, transactions=transactions),
         discard_job=partial(discard_job, transactions=transactions),
+        media=bind_media_producer(settings, transactions, blobs),
         pool=pool,
         ledger=make_ledger(pool),
     )
@@ -252,6 +264,7 @@ class WorkspaceRuntime:
     search: Callable[..., Sequence[Hit]]
     webhooks: Webhooks
     data: DataDesk
+    media: MediaReading
     most_waiting_documents: int
 
     def request_key(self, operation: str, key: str) -> RequestKey:
@@ -285,6 +298,7 @@ class ApiRuntime:
             ),
             webhooks=make_webhooks(self.settings, pool),
             data=make_data_desk(pool),
+            media=MediaReading(pool, workspace_id),
             most_waiting_documents=self.settings.api_backlog_documents,
         )
 

@@ -90,6 +90,14 @@ GROUPS = {
         "parser_page_seconds",
         "parser_processes",
     ),
+    "Limits of a picture": (
+        "media_max_bytes",
+        "media_max_pixels",
+        "media_max_frames",
+        "media_memory_bytes",
+        "media_wall_seconds",
+        "media_processes",
+    ),
     "Chunks": ("chunk_tokens", "chunk_overlap_tokens"),
 }
 

@@ -258,6 +258,29 @@ class Settings(BaseSettings):
         default=2, description="Most parser processes at a time, per worker process.", examples=["4"]
     )
 
+    media_max_bytes: Positive = Field(
+        default=50 * 1024 * 1024, description="Largest image that is taken, and largest result.", examples=["20971520"]
+    )
+    media_max_pixels: Positive = Field(
+        default=100_000_000,
+        description="Most pixels of an image, of all the frames together that are kept.",
+        examples=["40000000"],
+    )
+    media_max_frames: Positive = Field(
+        default=1000, description="Most frames of an animation that is kept.", examples=["200"]
+    )
+    media_memory_bytes: Positive = Field(
+        default=1024 * 1024 * 1024,
+        description="Address space of one process that makes a picture.",
+        examples=["536870912"],
+    )
+    media_wall_seconds: Positive = Field(
+        default=60, description="Wall-clock time, and CPU time, of one picture.", examples=["20"]
+    )
+    media_processes: Positive = Field(
+        default=2, description="Most processes at a time that make pictures, per worker process.", examples=["4"]
+    )
+
     chunk_tokens: int = Field(default=256, ge=32, le=8000, description="Most tokens in one chunk.", examples=["200"])
     chunk_overlap_tokens: int = Field(
         default=25,

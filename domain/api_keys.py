@@ -36,6 +36,8 @@ class Scope(StrEnum):
     WEBHOOKS = "webhooks"
     EXPORTS = "exports"
     NOTIFICATIONS = "notifications"
+    READ_MEDIA = "media:read"
+    WRITE_MEDIA = "media:write"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,24 +36,40 @@ def unheard(_: object) -> None:
     """Confirm to nobody."""
 
 
+NOT_A_PDF_SENTENCE = "The file is not a PDF: it does not begin with the mark %PDF-. Convert it to PDF and upload that."
+
+CheckHead = Callable[[bytes], None]
+
+
+def require_pdf(head: bytes) -> None:
+    """Raise PermanentError (not_a_pdf) unless a file that begins like this is a PDF."""
+    if MAGIC not in head:
+        raise PermanentError(FailureCode.NOT_A_PDF, NOT_A_PDF_SENTENCE)
+
+
 class Upload:
     """A stream of bytes that is measured, hashed and checked while it passes."""
 
-    def __init__(self, content: Iterable[bytes], *, max_bytes: int) -> None:
+    def __init__(self, content: Iterable[bytes], *, max_bytes: int, check_head: CheckHead = require_pdf) -> None:
+        """`check_head` is shown the first kilobyte, or all there is; what it raises stops the stream."""
         self._content = content
         self._max_bytes = max_bytes
+        self._check_head = check_head
         self._hash = hashlib.sha256()
         self.byte_count = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        """Pass the bytes on. Raises PermanentError: too_large, not_a_pdf."""
+        """Pass the bytes on. Raises PermanentError: too_large, and what `check_head` raises."""
         head = b""
         for part in self._content:
             self._measure(part)
-            head = head if len(head) >= MAGIC_WINDOW else self._check_magic(head + part)
+            if len(head) < MAGIC_WINDOW:
+                head += part
+                if len(head) >= MAGIC_WINDOW:
+                    self._check_head(head[:MAGIC_WINDOW])
             yield part
-        if MAGIC not in head[:MAGIC_WINDOW]:
-            raise PermanentError(FailureCode.NOT_A_PDF, NOT_A_PDF_SENTENCE)
+        if len(head) < MAGIC_WINDOW:
+            self._check_head(head)
 
     @property
     def sha256(self) -> bytes:
@@ -65,15 +81,6 @@ class Upload:
         self.byte_count += len(part)
         if self.byte_count > self._max_bytes:
             raise PermanentError(FailureCode.TOO_LARGE, f"The file is larger than {self._max_bytes:,} bytes.")
-
-    @staticmethod
-    def _check_magic(head: bytes) -> bytes:
-        if len(head) >= MAGIC_WINDOW and MAGIC not in head[:MAGIC_WINDOW]:
-            raise PermanentError(FailureCode.NOT_A_PDF, NOT_A_PDF_SENTENCE)
-        return head
-
-
-NOT_A_PDF_SENTENCE = "The file is not a PDF: it does not begin with the mark %PDF-. Convert it to PDF and upload that."
 
 
 def receive_document(
@@ -94,10 +101,15 @@ def receive_document(
     Raises PermanentError (too_large, not_a_pdf), InvalidJobError (no such workspace), TransientError.
     """
     with _stored(workspace_id, name, content, transactions, blobs, max_bytes) as document, transactions() as unit:
-        twin = unit.intake.find_by_content(workspace_id, document.content_sha256)
-        receipt = _add(unit, document) if twin is None or as_copy else _repeat(unit, document, twin)
+        receipt = adopt_document(unit, document, as_copy=as_copy)
         confirm(receipt)
         return receipt
+
+
+def adopt_document(unit: Unit, document: Document, *, as_copy: bool = False) -> Receipt:
+    """Make a stored file a document of its workspace inside the caller's transaction."""
+    twin = unit.intake.find_by_content(document.workspace_id, document.content_sha256)
+    return _add(unit, document) if twin is None or as_copy else _repeat(unit, document, twin)
 
 
 def replace_document(
@@ -156,15 +168,18 @@ def delete_document(document_id: UUID, workspace_id: UUID, *, transactions: Tran
     return blob_key is not None
 
 
-def _uploaded(workspace_id: UUID, name: str, blob_key: str, upload: Upload) -> Document:
+def uploaded_document(
+    workspace_id: UUID, name: str, blob_key: str, *, content_sha256: bytes, byte_count: int
+) -> Document:
+    """Describe the document that stored bytes are to be."""
     return Document(
         id=uuid4(),
         workspace_id=workspace_id,
         name=name.replace("\0", "")[:255] or "document.pdf",
         state=DocumentState.UPLOADED,
         blob_key=blob_key,
-        content_sha256=upload.sha256,
-        byte_count=upload.byte_count,
+        content_sha256=content_sha256,
+        byte_count=byte_count,
         generation=0,
         target_generation=1,
         job_id=uuid4(),
@@ -180,17 +195,28 @@ def _stored(  # noqa: PLR0917 - the first step of two use cases, with their port
     blobs: BlobStore,
     max_bytes: int,
 ) -> Iterator[Document]:
-    """Store the bytes, noted as unowned before they arrive: whatever happens, the sweeper deletes what nobody adopts.
+    upload = Upload(content, max_bytes=max_bytes)
+    with stored_blob(workspace_id, upload, transactions=transactions, blobs=blobs) as blob_key:
+        yield uploaded_document(
+            workspace_id, name, blob_key, content_sha256=upload.sha256, byte_count=upload.byte_count
+        )
+
+
+@contextmanager
+def stored_blob(
+    workspace_id: UUID, content: Iterable[bytes], *, transactions: Transactions, blobs: BlobStore
+) -> Iterator[str]:
+    """Store bytes, noted as unowned before they arrive: whatever happens, the sweeper deletes what nobody adopts.
 
     An error that says that nothing was committed deletes them at once. A TransientError does not say so: the
     transaction may have committed without our hearing of it.
     """
-    blob_key, upload = f"{workspace_id}/{uuid4()}", Upload(content, max_bytes=max_bytes)
+    blob_key = f"{workspace_id}/{uuid4()}"
     with transactions() as unit:
         unit.blobs.disown(blob_key, after=UPLOAD_PATIENCE)
-    blobs.put(blob_key, upload)
+    blobs.put(blob_key, content)
     try:
-        yield _uploaded(workspace_id, name, blob_key, upload)
+        yield blob_key
     except TransientError:
         raise
     except BaseException:

@@ -50,8 +50,10 @@ TASK_EVENTS: Mapping[str, str] = {
 
 DOCUMENT_PREFIX = "document."
 
-#: Events of families that are told as they were noted: the name, and the facts with the usual ids.
-FAMILY_EVENTS = frozenset({"notification.created", "export.ready", "erasure.done", "cache.warmed"})
+#: What else a job tells of while it ends well; the rest of it is in the event itself.
+RESULT_EVENTS = frozenset(
+    {"cache.warmed", "erasure.done", "export.ready", "notification.created", "thumbnail_generated"}
+)
 
 #: A watcher is told once that events it has not seen are gone, or that its place in the log is none.
 GAP_EVENT = "gap"
@@ -128,12 +130,12 @@ class LiveEvent:
 def present(logged: LoggedEvent) -> LiveEvent | None:
     """Return the event as a watcher sees it; None for what is no news to one."""
     is_document = logged.event.startswith(DOCUMENT_PREFIX)
-    is_told = is_document or logged.event in FAMILY_EVENTS
-    name = logged.event if is_told else TASK_EVENTS.get(logged.event)
+    is_result = logged.event in RESULT_EVENTS
+    name = logged.event if is_document or is_result else TASK_EVENTS.get(logged.event)
     if name is None or logged.goes_on or "by" in logged.data:  # replayed by another job, whose events tell the rest
         return None
-    if logged.event in FAMILY_EVENTS:
-        data = {**logged.data, **_ids(logged), "at": logged.at.isoformat()}
+    if is_result:
+        data = {**_ids(logged), **logged.data, "at": logged.at.isoformat()}
     else:
         data = _document_data(logged) if is_document else _task_data(logged, name)
     return LiveEvent(logged.id, name, logged.workspace_id, tuple(_channels(logged)), data)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from domain.documents import Chunk, Document, Page, PageBatch
 from domain.errors import PermanentError
 from domain.jobs import Lease, StoredJob
+from domain.media import MediaFiles
 from domain.retention import Pruned, Retention
 from domain.usage import Reservation
 
@@ -325,6 +326,8 @@ class Unit(Protocol):
     def intake(self) -> Intake: ...  # noqa: D102
     @property
     def blobs(self) -> Blobs: ...  # noqa: D102
+    @property
+    def media(self) -> MediaFiles: ...  # noqa: D102
     @property
     def parser_deaths(self) -> ParserDeaths: ...  # noqa: D102
     @property

@@ -14,6 +14,7 @@ from domain.exports import ExportReport
 from domain.extraction import ExtractionReport
 from domain.indexing import IndexingReport
 from domain.ledger import Outcome
+from domain.media_processing import MediaReport
 from domain.notifications import NotificationReport
 from domain.webhook_delivery import DeliveryReport
 from middleware.attempt import find_attempt
@@ -35,6 +36,8 @@ class Instruments:
     chunks: Any
     chunks_reused: Any
     embedding_tokens: Any
+    pictures: Any
+    picture_bytes: Any
     webhooks: Any
     webhook_duration: Any
     export_rows: Any
@@ -88,6 +91,14 @@ def count_indexing(report: IndexingReport, *, model: str) -> None:
         _instruments.chunks.inc(report.chunks)
         _instruments.chunks_reused.inc(report.reused)
         _instruments.embedding_tokens.labels(model).inc(report.tokens)
+
+
+def count_picture(report: MediaReport) -> None:
+    """Count a finished picture, the bytes that it was made of and its own."""
+    if _instruments and not report.skipped:
+        _instruments.pictures.labels(report.kind, report.format).inc()
+        _instruments.picture_bytes.labels("read").inc(report.source_bytes)
+        _instruments.picture_bytes.labels("written").inc(report.result_bytes)
 
 
 def count_delivery(report: DeliveryReport) -> None:
@@ -179,6 +190,10 @@ def _create() -> Instruments:
         chunks=Counter("headrace_chunks", "Chunks published.", registry=None),
         chunks_reused=Counter("headrace_chunks_reused", "Chunks whose vector existed already.", registry=None),
         embedding_tokens=Counter("headrace_embedding_tokens", "Tokens spent.", ("model",), registry=None),
+        pictures=Counter("headrace_pictures", "Pictures made.", ("kind", "format"), registry=None),
+        picture_bytes=Counter(
+            "headrace_picture_bytes", "Bytes read and written to make pictures.", ("direction",), registry=None
+        ),
         webhooks=Counter("headrace_webhooks", "Webhooks attempted, by result.", ("result",), registry=None),
         webhook_duration=Histogram(
             "headrace_webhook_duration_seconds",

@@ -17,7 +17,9 @@ from pathlib import Path
 import pymupdf
 
 from adapters.pdf import child
-from adapters.pdf.protocol import HEADER, Finished, Message, Opened, Order, PageRead
+from adapters.pdf.protocol import Finished, Message, Opened, Order, PageRead
+from adapters.sandbox import confinement
+from adapters.sandbox.frames import HEADER
 
 WORDS = "Water turns the wheel and the wheel turns the stone. "
 
@@ -183,7 +185,7 @@ def devour(results: int, order: Order) -> None:
 
 def open_a_socket(results: int, order: Order) -> None:
     def connect() -> None:
-        child.close_the_door()
+        confinement.close_the_door()
         socket.socket()
 
     _after_two_pages(results, order, connect)

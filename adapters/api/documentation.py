@@ -74,9 +74,9 @@ def located(description: str, *, retry: bool = True) -> dict[str, Any]:
     return {"description": description, "headers": headers}
 
 
-def file_body(*, several: bool = False) -> dict[str, Any]:
+def file_body(*, several: bool = False, what: str = "A PDF") -> dict[str, Any]:
     """Describe a multipart body, which the framework does not see because it is streamed."""
-    binary = {"type": "string", "format": "binary", "description": "A PDF, sent with a file name."}
+    binary = {"type": "string", "format": "binary", "description": f"{what}, sent with a file name."}
     file = {"type": "array", "items": binary, "minItems": 1, "maxItems": 100} if several else binary
     schema = {"type": "object", "properties": {"file": file}, "required": ["file"], "additionalProperties": False}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}

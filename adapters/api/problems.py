@@ -41,6 +41,8 @@ CODES = {
 STATUS_OF_FAILURE = {
     FailureCode.TOO_LARGE: 413,
     FailureCode.NOT_A_PDF: 415,
+    FailureCode.NOT_AN_IMAGE: 415,
+    FailureCode.UNSUPPORTED_TYPE: 415,
     FailureCode.BLOB_MISSING: 404,
     FailureCode.DOCUMENT_MISSING: 404,
 }

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adapters.cli import data, jobs, keys, webhooks
+from adapters.cli import data, jobs, keys, media, webhooks
 from adapters.cli.programs import DEFAULT_PROCESSES, DEFAULT_THREADS
 
 EXAMPLES = """\
@@ -33,6 +33,7 @@ app.add_typer(data.exports)
 app.add_typer(data.erase)
 app.add_typer(data.notifications)
 app.command()(data.warm)
+app.add_typer(media.app)
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder of the embedded servers.", show_default="the platform's")]

@@ -5,24 +5,15 @@ alone, where the fork server has it preloaded.
 """
 
 import os
-import resource
-import signal
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from adapters.pdf.protocol import OUT_OF_MEMORY, Finished, Limits, Message, Order, Refused, encode
+from adapters.pdf.protocol import Finished, Limits, Message, Order, Refused, encode
+from adapters.sandbox import confinement
+from adapters.sandbox.confinement import Alarm
+from adapters.sandbox.frames import OUT_OF_MEMORY
 
 Parser = Callable[[Order], Iterator[Message]]
-
-#: Descriptors for interpreter, pipes and one file. `close_the_door` takes even these.
-OPEN_FILES = 64
-
-
-def wait_for_order(orders: int) -> Order | None:
-    """Wait until the parent says what to read; None when it hangs up instead, or is gone."""
-    with open(orders, "rb", buffering=0) as pipe:
-        content = pipe.read()
-    return Order.decode(content) if content else None
 
 
 def main(results: int, order: Order) -> NoReturn:
@@ -38,7 +29,7 @@ def serve(results: int, order: Order, parser: Parser) -> NoReturn:
 
     Running out of memory becomes an exit status: a message might not fit any more.
     """
-    alarm = Alarm(order.limits)
+    alarm = Alarm(step_seconds=order.limits.page_seconds, wall_seconds=order.limits.wall_seconds)
     messages = parser(order)
     try:
         with open(results, "wb") as pipe:
@@ -56,53 +47,4 @@ def serve(results: int, order: Order, parser: Parser) -> NoReturn:
 
 def confine(limits: Limits) -> None:
     """Give up memory, time and disk of this process for good."""
-    lower(resource.RLIMIT_CORE, 0)
-    lower(resource.RLIMIT_FSIZE, 0)
-    lower(resource.RLIMIT_NOFILE, OPEN_FILES)
-    lower(resource.RLIMIT_CPU, limits.cpu_seconds, grace=1)
-    lower(resource.RLIMIT_AS, limits.memory_bytes)
-    _silence_stdout()
-
-
-def close_the_door() -> None:
-    """Allow no further descriptor: from here on there is no new file and no socket."""
-    lower(resource.RLIMIT_NOFILE, 0)
-
-
-def lower(which: int, value: int, *, grace: int = 0) -> None:
-    """Lower a limit; one that is lower already stays.
-
-    `grace` lies between soft and hard: at equal CPU limits Linux sends SIGKILL, which looks like a lack of memory.
-    """
-    hard = resource.getrlimit(which)[1]
-    most = hard if hard != resource.RLIM_INFINITY else value + grace
-    resource.setrlimit(which, (min(value, most), min(value + grace, most)))
-
-
-def _silence_stdout() -> None:
-    """Point descriptor 1 at nothing: whatever a library prints must not reach the worker's log."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.close(nothing)
-
-
-class Alarm:
-    """A real-time alarm with the default handler: it kills even a C loop that holds the interpreter lock.
-
-    It runs while the parser works and stands still while the parent takes its time, so a slow database is nobody's
-    timeout.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        self._step_seconds = limits.page_seconds
-        self._left_seconds = limits.wall_seconds
-
-    def guard(self, messages: Iterator[Message]) -> Message | None:
-        """Return the next message, or None after the last; die when it takes longer than a page or all may take."""
-        granted = max(min(self._step_seconds, self._left_seconds), 0.001)
-        signal.setitimer(signal.ITIMER_REAL, granted)
-        message = next(messages, None)
-        unused, _ = signal.setitimer(signal.ITIMER_REAL, 0)
-        self._left_seconds -= granted - unused
-        return message
+    confinement.confine(memory_bytes=limits.memory_bytes, cpu_seconds=limits.cpu_seconds)

@@ -15,9 +15,9 @@ from typing import BinaryIO
 
 from pymupdf import extra, mupdf
 
-from adapters.pdf.child import close_the_door
 from adapters.pdf.damage import DamageFinder
 from adapters.pdf.protocol import Finished, Limits, Message, Opened, Order, PageRead, Refusal, Refused
+from adapters.sandbox.confinement import close_the_door
 
 #: A PDF names itself within its first kilobyte (ISO 32000-1, 7.5.2 and Adobe's implementation note 13).
 MAGIC = b"%PDF-"

@@ -3,7 +3,8 @@
 import signal
 from pathlib import Path
 
-from adapters.pdf.protocol import OUT_OF_MEMORY, Limits, Refusal, Refused
+from adapters.pdf.protocol import Limits, Refusal, Refused
+from adapters.sandbox.frames import OUT_OF_MEMORY
 from domain.errors import FailureCode, HeadraceError, PermanentError, TransientError
 
 _UPLOAD_AGAIN = "open it in a PDF viewer, export it again and upload the new file"
@@ -93,11 +94,6 @@ def nothing_left(page_count: int) -> PermanentError:
     """Explain that every page is there but none could be read."""
     pages = "its only page could not" if page_count == 1 else f"not one of its {page_count} pages could"
     return PermanentError(FailureCode.PDF_DAMAGED, f"The file is damaged: {pages} be read; {_UPLOAD_AGAIN}.")
-
-
-def not_started(error: Exception) -> TransientError:
-    """Explain that there was no child to begin with."""
-    return TransientError(FailureCode.INTERNAL_ERROR, f"The parser could not be started: {error!r}.")
 
 
 def _signal_name(number: int) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-#: Kind and length of what follows.
-HEADER = struct.Struct("!cI")
+from adapters.sandbox.frames import frame
+
 _ORDER = struct.Struct("!QQQddQQQ")
 _OPENED = struct.Struct("!I")
 _PAGE = struct.Struct("!IB")
@@ -19,9 +19,6 @@ _LOST, _REPAIRED = 1, 2
 
 _BYTES_PER_CHARACTER = 4
 _ENVELOPE_BYTES = 1024
-
-#: Exit status of a child that ran out of memory: sending a message might need memory again.
-OUT_OF_MEMORY = 77
 
 
 class Refusal(StrEnum):
@@ -130,7 +127,7 @@ def encode(message: Message) -> bytes:
             kind, payload = b"R", _REFUSED.pack(page, found) + reason.encode()
         case Finished():
             kind, payload = b"F", b""
-    return HEADER.pack(kind, len(payload)) + payload
+    return frame(kind, payload)
 
 
 def decode(kind: bytes, payload: bytes) -> Message:

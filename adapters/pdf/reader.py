@@ -9,10 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from adapters.pdf import child, failures
-from adapters.pdf.fork_server import Target
 from adapters.pdf.protocol import Finished, Limits, Message, Opened, Order, PageRead, Refused, decode
-from adapters.pdf.sandbox import Child
-from adapters.pdf.spare import Spare
+from adapters.sandbox.child import Child
+from adapters.sandbox.fork_server import ForkServer, Target
+from adapters.sandbox.spare import Spare
 from domain.documents import Page, PageBatch
 from domain.errors import HeadraceError
 from domain.text import clean_text
@@ -26,6 +26,9 @@ BATCH_SECONDS = 0.5
 
 #: The child ends itself on time; this much later the parent stops believing that.
 GRACE_SECONDS = 5.0
+
+
+SERVER = ForkServer("adapters.pdf.warm")
 
 
 class SandboxedPageReader:
@@ -55,7 +58,7 @@ class SandboxedPageReader:
             page_characters=page_max_characters,
         )
         self._slots = threading.BoundedSemaphore(parser_processes)
-        self._spare = Spare(target)
+        self._spare = Spare(SERVER, target)
 
     @property
     def version(self) -> str:
@@ -79,7 +82,7 @@ class SandboxedPageReader:
         while not self._slots.acquire(timeout=BATCH_SECONDS):
             yield PageBatch(0, ())
         try:
-            with self._spare.take(order) as parser:
+            with self._spare.take(order.encode()) as parser:
                 self._spare.replace()  # while this one opens its file
                 yield from in_batches(Conversation(parser, order), first_page)
         finally:

@@ -9,6 +9,8 @@ import io
 import sys
 from typing import Any
 
+from adapters.pdf.protocol import Order
+
 SAMPLE_PDF = b"""%PDF-1.4
 1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
@@ -22,6 +24,9 @@ endstream endobj
 /Supplement 0>>/FontDescriptor<</Type/FontDescriptor/FontName/Wheel/Flags 4>>>>endobj
 trailer<</Root 1 0 R>>
 """
+
+#: Turns an order's bytes back into the order, in the child.
+decode_order = Order.decode
 
 #: While the sample stays open, FreeType stays initialised.
 _KEPT: list[Any] = []

@@ -10,6 +10,7 @@ from adapters.postgres.chunks import PostgresChunks
 from adapters.postgres.dead_letters import PostgresDeadLetters
 from adapters.postgres.documents import PostgresDocuments, PostgresIntake
 from adapters.postgres.jobs import PostgresJobs
+from adapters.postgres.media import PostgresMediaFiles
 from adapters.postgres.pages import PostgresPages
 from adapters.postgres.parser_deaths import PostgresParserDeaths
 from adapters.postgres.pool import Connection, LazyPool
@@ -29,6 +30,7 @@ class PostgresUnit:
     documents: PostgresDocuments
     intake: PostgresIntake
     blobs: PostgresBlobs
+    media: PostgresMediaFiles
     parser_deaths: PostgresParserDeaths
     sweeping: PostgresSweeping
     dead_letters: PostgresDeadLetters
@@ -62,6 +64,7 @@ class PostgresTransactions:
             documents=PostgresDocuments(connection),
             intake=PostgresIntake(connection),
             blobs=PostgresBlobs(connection),
+            media=PostgresMediaFiles(connection),
             parser_deaths=PostgresParserDeaths(connection),
             sweeping=PostgresSweeping(connection),
             dead_letters=PostgresDeadLetters(connection),

@@ -44,6 +44,8 @@ METRICS = {
     "headrace_chunks_total",
     "headrace_chunks_reused_total",
     "headrace_embedding_tokens_total",
+    "headrace_pictures_total",
+    "headrace_picture_bytes_total",
     "headrace_webhooks_total",
     "headrace_webhook_duration_seconds",
     "headrace_export_rows_total",
@@ -153,19 +155,20 @@ def test_every_container_says_whether_it_is_well(compose):
 
 
 def test_workers_start_after_the_migration(ours):
-    for name in ("worker-extract", "worker-index", "scheduler", "api"):
+    for name in ("worker-extract", "worker-index", "worker-media", "scheduler", "api"):
         assert ours[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
 def test_the_replicas_serve_every_queue(ours):
     queues = {
         name: make_argument_parser().parse_args(ours[name]["command"][1:]).queues
-        for name in ("worker-extract", "worker-index")
+        for name in ("worker-extract", "worker-index", "worker-media")
     }
 
     assert queues == {
         "worker-extract": ["ingest_extract"],
         "worker-index": ["ingest_index", "maintenance", "webhooks", "exports", "notifications"],
+        "worker-media": ["media"],
     }
     assert ours["worker-extract"]["deploy"]["replicas"] == 5
     assert ours["worker-index"]["deploy"]["replicas"] == 3
@@ -174,7 +177,7 @@ def test_the_replicas_serve_every_queue(ours):
 def test_all_replicas_together_stay_below_the_connection_limit(compose, ours):
     limit = int(re.search(r"max_connections=(\d+)", " ".join(compose["services"]["postgres"]["command"])).group(1))
     needed = 0
-    for name in ("worker-extract", "worker-index", "scheduler"):
+    for name in ("worker-extract", "worker-index", "worker-media", "scheduler"):
         service = ours[name]
         command = service["command"]
         processes = make_argument_parser().parse_args(command[1:]).processes if command[0] == "dramatiq" else 1
@@ -184,12 +187,12 @@ def test_all_replicas_together_stay_below_the_connection_limit(compose, ours):
     api = ours["api"]
     needed += api["deploy"]["replicas"] * int(api["environment"]["API_DATABASE_POOL_SIZE"])
 
-    assert needed == 62, "the arithmetic at the top of docker-compose.yml is out of date"
+    assert needed == 68, "the arithmetic at the top of docker-compose.yml is out of date"
     assert needed < limit / 2, "leave room for migrations and a rolling deployment that runs both versions"
 
 
 def test_docker_waits_longer_than_the_worker_for_running_jobs(ours):
-    for name in ("worker-extract", "worker-index"):
+    for name in ("worker-extract", "worker-index", "worker-media"):
         milliseconds = make_argument_parser().parse_args(ours[name]["command"][1:]).worker_shutdown_timeout
 
         assert int(ours[name]["stop_grace_period"].removesuffix("s")) * 1000 > milliseconds + 10_000
@@ -206,6 +209,13 @@ def test_a_worker_has_room_for_its_parsers(ours):
     limit = bytes_of(ours["worker-extract"]["deploy"]["resources"]["limits"]["memory"])
 
     assert limit >= parsers + bytes_of("768m") + bytes_of("256m")
+
+
+def test_a_worker_has_room_for_its_pictures(ours):
+    makers = Settings.model_fields["media_memory_bytes"].default * Settings.model_fields["media_processes"].default
+    limit = bytes_of(ours["worker-media"]["deploy"]["resources"]["limits"]["memory"])
+
+    assert limit >= makers + bytes_of("768m") + bytes_of("256m")
 
 
 def test_the_image_runs_as_nobody_in_particular():

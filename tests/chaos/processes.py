@@ -52,7 +52,7 @@ class Program(Workers):
 
     def parsers(self) -> list[int]:
         """Return the sandboxed parser processes: what the fork servers have forked."""
-        servers = set(self.find("adapters.pdf.fork_server"))
+        servers = set(self.find("adapters.pdf.warm"))
         return [pid for pid in servers if parent(pid) in servers]
 
 

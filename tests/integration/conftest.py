@@ -15,6 +15,7 @@ DELETE FROM chunk_embeddings; DELETE FROM workspace_daily_usage; DELETE FROM tok
 DELETE FROM parser_deaths; DELETE FROM unowned_blobs; DELETE FROM api_keys; DELETE FROM idempotency_keys;
 DELETE FROM webhook_endpoints; DELETE FROM live_tickets; DELETE FROM exports; DELETE FROM erasures;
 DELETE FROM notifications; DELETE FROM notification_preferences;
+DELETE FROM media_files;
 DELETE FROM workspaces WHERE name NOT IN ('system', 'default');
 """
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.pdf.fork_server import SERVER, Target
-from adapters.pdf.reader import SandboxedPageReader
+from adapters.pdf.reader import SERVER, SandboxedPageReader
+from adapters.sandbox.fork_server import Target
 from domain.errors import FailureCode, HeadraceError, PermanentError, TransientError
 from tests import pdf_files
 

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.pdf.protocol import (
-    HEADER,
     Finished,
     Limits,
     Message,
@@ -17,6 +16,7 @@ from adapters.pdf.protocol import (
     decode,
     encode,
 )
+from adapters.sandbox.frames import HEADER
 
 COUNTS = st.integers(min_value=0, max_value=2**32 - 1)
 MESSAGES: st.SearchStrategy[Message] = st.one_of(

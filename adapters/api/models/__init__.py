@@ -14,6 +14,14 @@ from adapters.api.models.documents import (
     StageProgress,
     Started,
 )
+from adapters.api.models.media import (
+    Media,
+    MediaList,
+    MediaReceipt,
+    OptimizationOrder,
+    ProcessingOrder,
+    ThumbnailOrder,
+)
 from adapters.api.models.search import Hit, SearchAnswer, SearchRequest
 from adapters.api.models.status import Alive, Connections, Health, JobCounts, QueueCounts, Stats
 from adapters.api.models.tasks import Attempt, Task, TaskList, TaskResult, TaskState, WhyNot
@@ -38,9 +46,14 @@ __all__ = [
     "Health",
     "Hit",
     "JobCounts",
+    "Media",
+    "MediaList",
+    "MediaReceipt",
     "NewEndpoint",
+    "OptimizationOrder",
     "Page",
     "ProblemDetails",
+    "ProcessingOrder",
     "Progress",
     "QueueCounts",
     "Receipt",
@@ -54,5 +67,6 @@ __all__ = [
     "TaskList",
     "TaskResult",
     "TaskState",
+    "ThumbnailOrder",
     "WhyNot",
 ]

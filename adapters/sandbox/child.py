@@ -1,4 +1,4 @@
-"""One parser child: gives it its order, listens to it without ever blocking on it, and buries it."""
+"""One confined child: gives it its order, listens to it without ever blocking on it, and buries it."""
 
 import fcntl
 import os
@@ -9,8 +9,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from adapters.pdf.fork_server import NUMBER, SERVER, Target
-from adapters.pdf.protocol import HEADER, Order
+from adapters.sandbox.fork_server import NUMBER, ForkServer, Target
+from adapters.sandbox.frames import HEADER
 
 #: A killed child is gone at once; waiting longer means that the fork server died before it.
 BURIAL_SECONDS = 5.0
@@ -23,7 +23,7 @@ NAP_SECONDS = 0.02
 class Child:
     """One child process: it waits for its one order, then talks through its pipe. Leaving the context kills it."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, server: ForkServer, target: Target) -> None:
         """Ask the fork server for a child and do not wait for it. Raises OSError."""
         self._results, results = os.pipe()
         orders, self._orders = os.pipe()
@@ -34,7 +34,7 @@ class Child:
         try:
             os.set_blocking(self._results, False)
             _widen(self._results)
-            SERVER.request(target, results=results, orders=orders, status=status)
+            server.request(target, results=results, orders=orders, status=status)
         except BaseException:
             self.close()
             raise
@@ -51,12 +51,12 @@ class Child:
         self.kill()
         self.close()
 
-    def give(self, order: Order) -> None:
-        """Tell the child, once it is there, what to read. Raises OSError or EOFError when it or the server is gone."""
+    def give(self, order: bytes) -> None:
+        """Tell the child, once it is there, what to do. Raises OSError or EOFError when it or the server is gone."""
         self._pid = self._pid or self._read_number()
         if _readable(self._status, 0):
             raise ChildProcessError("the child ended before its order, or the fork server did")
-        os.write(self._orders, order.encode())
+        os.write(self._orders, order)
         os.close(self._orders)
         self._orders = -1
 
@@ -79,7 +79,7 @@ class Child:
             return None
         kind, size = HEADER.unpack_from(self._heard)
         if size > max_bytes:
-            raise ValueError("the parser sent more than it may")
+            raise ValueError("the child sent more than it may")
         end = HEADER.size + size
         if len(self._heard) < end:
             return None
@@ -94,7 +94,7 @@ class Child:
         except BlockingIOError:
             return False
         if not piece:
-            raise EOFError("the parser hung up")
+            raise EOFError("the child hung up")
         self._heard += piece
         return True
 

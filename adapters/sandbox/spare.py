@@ -1,14 +1,13 @@
-"""Keeps one child waiting, so that no document waits for a child's start."""
+"""Keeps one child waiting, so that no file waits for a child's start."""
 
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from adapters.pdf import failures
-from adapters.pdf.fork_server import Target
-from adapters.pdf.protocol import Order
-from adapters.pdf.sandbox import Child
+from adapters.sandbox.child import Child
+from adapters.sandbox.fork_server import ForkServer, Target
+from domain.errors import FailureCode, TransientError
 
 #: How long to wait after each failed start. A killed fork server takes about 10 ms to give its memory back.
 START_PAUSES_SECONDS = (0.02, 0.1, 0.5)
@@ -17,7 +16,8 @@ START_PAUSES_SECONDS = (0.02, 0.1, 0.5)
 class Spare:
     """At most one child without an order, and none unless asked for. It leaves with its parent, however that ends."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, server: ForkServer, target: Target) -> None:
+        self._server = server
         self._target = target
         self._lock = threading.Lock()
         self._wanted = False
@@ -34,7 +34,7 @@ class Spare:
             self._wanted = False
             self._dismiss(self._pop())
 
-    def take(self, order: Order) -> Child:
+    def take(self, order: bytes) -> Child:
         """Give the order to the child that waits, or to a new one if there is none or it died waiting."""
         spare = self._pop()
         if spare is not None:
@@ -43,13 +43,13 @@ class Spare:
                 return spare
             except (OSError, EOFError):
                 self._dismiss(spare)
-        return start(self._target, order)
+        return start(self._server, self._target, order)
 
     def replace(self) -> None:
-        """Ask for another child; does not wait for it. If that fails, the next document starts its own and tells."""
+        """Ask for another child; does not wait for it. If that fails, the next file starts its own and tells."""
         with self._lock, suppress(OSError, EOFError):
             if self._wanted and self._child is None:
-                self._child = Child(self._target)
+                self._child = Child(self._server, self._target)
 
     def _pop(self) -> Child | None:
         with self._lock:
@@ -62,21 +62,23 @@ class Spare:
             child.close()
 
 
-def start(target: Target, order: Order) -> Child:
+def start(server: ForkServer, target: Target, order: bytes) -> Child:
     """Start a child. A fork server that died is replaced, but only once the kernel has done with the dead one."""
     for pause_seconds in START_PAUSES_SECONDS:
         try:
-            return _started(target, order)
+            return _started(server, target, order)
         except (OSError, EOFError):
             time.sleep(pause_seconds)
     try:
-        return _started(target, order)
+        return _started(server, target, order)
     except (OSError, EOFError) as error:
-        raise failures.not_started(error) from error
+        raise TransientError(
+            FailureCode.INTERNAL_ERROR, f"The sandboxed process could not be started: {error!r}."
+        ) from error
 
 
-def _started(target: Target, order: Order) -> Child:
-    child = Child(target)
+def _started(server: ForkServer, target: Target, order: bytes) -> Child:
+    child = Child(server, target)
     try:
         child.give(order)
     except BaseException:

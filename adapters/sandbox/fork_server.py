@@ -1,4 +1,4 @@
-"""Forks the parser children from a process that has the parser loaded and used; itself a child of the worker.
+"""Forks the children that handle strangers' files from a process that has the library loaded; a child of the worker.
 
 `multiprocessing.forkserver` does the same for everybody. It brings along a resource tracker of 10 MB, a socket in the
 file system and a start that costs each child 1 ms; and SIGTERM to the process group ends it before the worker drains.
@@ -17,13 +17,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from adapters.pdf.child import wait_for_order
-from adapters.pdf.protocol import Order
-
-#: What a child runs: its own end of the pipe for results, and what to read.
-Target = Callable[[int, Order], None]
+#: What a child runs: its own end of the pipe for results, and its order as the server's program decodes it.
+Target = Callable[[int, Any], None]
 
 #: A number that the server tells about a child: first its pid, later its exit status.
 NUMBER = struct.Struct("!q")
@@ -34,10 +31,13 @@ _TARGET_BYTES = 1024
 class ForkServer:
     """The worker's side. The server starts with the first request, and again when it was found dead."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str) -> None:
+        """`program`: the module with `warm_up`, run once by the server, and `decode_order`, run by every child."""
+        self._program = program
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
+        atexit.register(self.close)
 
     @property
     def pid(self) -> int | None:
@@ -59,7 +59,7 @@ class ForkServer:
             self._requests, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _start_command(theirs.fileno())],
+                    [sys.executable, "-c", _start_command(theirs.fileno(), self._program)],
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                 )
@@ -72,36 +72,33 @@ class ForkServer:
             self._requests = None
 
 
-def _start_command(descriptor: int) -> str:
+def _start_command(descriptor: int, program: str) -> str:
     path = [entry or str(Path.cwd()) for entry in sys.path]
-    return f"import sys; sys.path[:] = {path!r}; from adapters.pdf.fork_server import main; main({descriptor})"
+    main = f"from adapters.sandbox.fork_server import main; main({descriptor}, {program!r})"
+    return f"import sys; sys.path[:] = {path!r}; {main}"
 
 
-SERVER = ForkServer()
-atexit.register(SERVER.close)
-
-
-def main(requests: int) -> NoReturn:
+def main(requests: int, program: str) -> NoReturn:
     """Run the server until the worker is gone.
 
-    Ctrl-C and systemd signal the whole group: the worker drains and its documents may finish, so to server and children
+    Ctrl-C and systemd signal the whole group: the worker drains and its jobs may finish, so to server and children
     these signals mean nothing.
     """
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
-    from adapters.pdf.warm import warm_up  # noqa: PLC0415 - the worker imports this module without the parser
-
-    warm_up()
+    module = import_module(program)
+    module.warm_up()
     with socket.socket(fileno=requests) as connection:
-        Server(connection).run()
+        Server(connection, module.decode_order).run()
     os._exit(os.EX_OK)
 
 
 class Server:
     """The server's side: forks, and tells how its children ended."""
 
-    def __init__(self, requests: socket.socket) -> None:
+    def __init__(self, requests: socket.socket, decode_order: Callable[[bytes], object]) -> None:
         self._requests = requests
+        self._decode_order = decode_order
         self._statuses: dict[int, int] = {}
         self._bell, self._rope = os.pipe()
         for end in (self._bell, self._rope):
@@ -146,9 +143,9 @@ class Server:
                 os.close(descriptor)
             self._requests.close()
             order = wait_for_order(orders)
-            if order is not None:
+            if order:
                 module, _, name = target.partition(":")
-                getattr(import_module(module), name)(results, order)
+                getattr(import_module(module), name)(results, self._decode_order(order))
             os._exit(os.EX_OK)
         except BaseException:
             sys.excepthook(*sys.exc_info())
@@ -161,6 +158,12 @@ class Server:
                 status = self._statuses.pop(ended[0])
                 _tell(status, os.waitstatus_to_exitcode(ended[1]))
                 os.close(status)
+
+
+def wait_for_order(orders: int) -> bytes:
+    """Wait until the parent says what to do; empty when it hangs up instead, or is gone."""
+    with open(orders, "rb", buffering=0) as pipe:
+        return pipe.read()
 
 
 def _tell(status: int, number: int) -> None:
