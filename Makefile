@@ -87,9 +87,9 @@ requirements: ## Recompile requirements/*.txt (UPGRADE=1 moves the pins to the n
 	@command -v uv >/dev/null || { echo "make requirements needs uv: pip install uv" >&2; exit 1; }
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) pyproject.toml --all-extras -c requirements/build.txt -o requirements/dev.txt
-	$(COMPILE) pyproject.toml --extra embedded --extra local --extra cli --extra api -c requirements/dev.txt -o requirements/embedded.txt
-	$(COMPILE) pyproject.toml --extra cli --extra local --extra api -c requirements/dev.txt -o requirements/worker-local.txt
-	$(COMPILE) pyproject.toml --extra cli --extra api -c requirements/dev.txt -o requirements/worker.txt
+	$(COMPILE) pyproject.toml --extra embedded --extra local --extra cli --extra api --extra export -c requirements/dev.txt -o requirements/embedded.txt
+	$(COMPILE) pyproject.toml --extra cli --extra local --extra api --extra export -c requirements/dev.txt -o requirements/worker-local.txt
+	$(COMPILE) pyproject.toml --extra cli --extra api --extra export -c requirements/dev.txt -o requirements/worker.txt
 	$(COMPILE) requirements/bench.in pyproject.toml --extra embedded --extra local --extra cli \
 		--override <($(BENCH_PINS)) -o requirements/bench.txt
 

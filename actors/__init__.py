@@ -30,7 +30,14 @@ def runtime() -> WorkerRuntime:
     return lifecycle.current
 
 
-from actors.documents import extract_document, index_document  # noqa: E402 - actors need the broker
+from actors.data import (  # noqa: E402 - actors need the broker
+    erase_document,
+    erase_workspace,
+    export_workspace,
+    user_notification,
+    warm_cache,
+)
+from actors.documents import extract_document, index_document  # noqa: E402
 from actors.housekeeping import (  # noqa: E402
     cleanup_stale_reservations,
     index_vectors,
@@ -46,6 +53,9 @@ __all__ = [
     "broker",
     "cleanup_stale_reservations",
     "deliver_webhook",
+    "erase_document",
+    "erase_workspace",
+    "export_workspace",
     "extract_document",
     "generate_thumbnail",
     "index_document",
@@ -58,4 +68,6 @@ __all__ = [
     "send_single_email",
     "sweep_blobs",
     "sweep_documents",
+    "user_notification",
+    "warm_cache",
 ]

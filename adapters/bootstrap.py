@@ -9,6 +9,7 @@ from uuid import UUID
 
 from adapters.blobs.store import ObstoreBlobStore
 from adapters.bootstrap_media import MediaProducer, MediaWork, bind_media_producer, bind_media_work, make_picture_maker
+from adapters.data_jobs import DataDesk, DataJobs, bind_data_jobs, make_data_desk
 from adapters.embeddings.provider import make_embedder
 from adapters.mail.bootstrap import PostOffice, bind_sending, make_post_office
 from adapters.pdf.reader import SandboxedPageReader
@@ -16,6 +17,7 @@ from adapters.postgres.api_keys import PostgresApiKeys
 from adapters.postgres.api_reading import QueueReading, WorkspaceReading
 from adapters.postgres.dispatch import PostgresDispatch
 from adapters.postgres.errors import translated
+from adapters.postgres.exports import ExportLinks
 from adapters.postgres.idempotency import RequestKey
 from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import PostgresLedger
@@ -72,6 +74,7 @@ class WorkerRuntime:
     index_vectors: Callable[[], int]
     prune_history: Callable[[], Pruned]
     deliver_webhook: Callable[..., DeliveryReport]
+    data: DataJobs
     media: MediaWork
     send_mailing: Callable[..., MailingReport]
     embedding_model: str
@@ -226,6 +229,7 @@ def bind_worker(
             sender=HttpSender(make_target_policy(settings), timeout_seconds=settings.webhook_timeout_seconds),
             disable_after=timedelta(days=settings.webhook_disable_after_days),
         ),
+        data=bind_data_jobs(settings, pool, embedder),
         media=bind_media_work(settings, transactions, make_blobs(settings), maker),
         send_mailing=bind_sending(settings, pool, make_blobs(settings)),
         embedding_model=embedder.model,
@@ -263,6 +267,7 @@ class WorkspaceRuntime:
     producer: ProducerRuntime
     search: Callable[..., Sequence[Hit]]
     webhooks: Webhooks
+    data: DataDesk
     media: MediaReading
     mail: PostOffice
     most_waiting_documents: int
@@ -282,6 +287,7 @@ class ApiRuntime:
     queues: QueueReading
     buckets: TokenBuckets
     blobs: BlobStore
+    links: ExportLinks
     embedder: Callable[[], Embedder]
 
     def within(self, workspace_id: UUID) -> WorkspaceRuntime:
@@ -296,6 +302,7 @@ class ApiRuntime:
                 *args, **options, searcher=PostgresSearcher(self.pool, pool), embedder=self.embedder()
             ),
             webhooks=make_webhooks(self.settings, pool),
+            data=make_data_desk(pool),
             media=MediaReading(pool, workspace_id),
             mail=make_post_office(self.settings, pool),
             most_waiting_documents=self.settings.api_backlog_documents,
@@ -331,6 +338,7 @@ def make_api(settings: Settings) -> ApiRuntime:
             burst=settings.api_requests_burst,
         ),
         blobs=make_blobs(settings),
+        links=ExportLinks(pool),
         embedder=cache(partial(make_embedder, settings)),
     )
 

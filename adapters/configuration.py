@@ -57,6 +57,10 @@ GROUPS = {
         "mail_max_recipients",
         "mail_max_attachment_bytes",
     ),
+    "Exports": (
+        "export_keep_days",
+        "export_link_seconds",
+    ),
     "How long history is kept": (
         "keep_jobs_days",
         "keep_failed_jobs_days",

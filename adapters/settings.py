@@ -182,6 +182,13 @@ class Settings(MailSettings, BaseSettings):
         examples=["3"],
     )
 
+    export_keep_days: Positive = Field(
+        default=7, description="Days after which the files of an export are removed.", examples=["2"]
+    )
+    export_link_seconds: int = Field(
+        default=3600, gt=0, le=604_800, description="How long a download link of an export works.", examples=["600"]
+    )
+
     crash_tokens: str = Field(
         default="",
         description="For tests only: a folder whose files name crash points at which a worker kills itself.",

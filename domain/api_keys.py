@@ -34,6 +34,8 @@ class Scope(StrEnum):
     EVENTS = "events"
     STATS = "stats"
     WEBHOOKS = "webhooks"
+    EXPORTS = "exports"
+    NOTIFICATIONS = "notifications"
     READ_MEDIA = "media:read"
     WRITE_MEDIA = "media:write"
     EMAIL = "email"

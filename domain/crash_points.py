@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 _action: Callable[[str], None] | None = None
 
-#: Every place that a document passes, in order. Beside them: `after_webhook_answered`,
-#: `before_mail_is_handed_over` and `after_mail_is_handed_over`.
+#: Every place that a document passes, in order. Beside them: `after_webhook_answered`, `before_mail_is_handed_over`,
+#: `after_mail_is_handed_over`, `after_export_part_stored` and `after_export_part`.
 CRASH_POINTS = (
     "after_outbox_insert",
     "after_marking_before_ringing",

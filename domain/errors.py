@@ -42,6 +42,10 @@ class FailureCode(StrEnum):
     MAIL_UNAVAILABLE = "mail_unavailable"
     MAIL_NOT_CONFIGURED = "mail_not_configured"
     MAIL_MISSING = "mail_missing"
+    EXPORT_MISSING = "export_missing"
+    EXPORT_UNSUPPORTED = "export_unsupported"
+    WORKSPACE_BUSY = "workspace_busy"
+    NOTIFICATION_INVALID = "notification_invalid"
     WORKER_CRASHED = "worker_crashed"
     EXPIRED = "expired"
     UNKNOWN_JOB = "unknown_job"
@@ -101,6 +105,10 @@ class UnknownJobError(HeadraceError, LookupError):
 
 class InvalidJobError(HeadraceError, ValueError):
     """The parameters do not fit the job."""
+
+
+class JobUnavailableError(HeadraceError, LookupError):
+    """The name is known, but this installation has no such job."""
 
 
 class InvalidWebhookError(HeadraceError, ValueError):

@@ -8,7 +8,13 @@ from typing import Any
 from uuid import UUID
 
 from domain.documents import DocumentState
-from domain.errors import InvalidJobError, JobInterruptedError, LeaseLostError, UnknownJobError
+from domain.errors import (
+    InvalidJobError,
+    JobInterruptedError,
+    JobUnavailableError,
+    LeaseLostError,
+    UnknownJobError,
+)
 
 #: Owns jobs that belong to no workspace, such as housekeeping.
 SYSTEM_WORKSPACE = UUID(int=0)
@@ -79,6 +85,8 @@ EXTRACT_QUEUE = "ingest_extract"
 INDEX_QUEUE = "ingest_index"
 MAINTENANCE_QUEUE = "maintenance"
 WEBHOOK_QUEUE = "webhooks"
+EXPORT_QUEUE = "exports"
+NOTIFICATION_QUEUE = "notifications"
 MEDIA_QUEUE = "media"
 MAIL_QUEUE = "email"
 
@@ -86,6 +94,19 @@ DOCUMENT_PARAMS: Mapping[str, type] = {"document_id": UUID, "workspace_id": UUID
 MEDIA_PARAMS: Mapping[str, type] = {"media_id": UUID, "workspace_id": UUID}
 WEBHOOK_PARAMS: Mapping[str, type] = {"delivery_id": UUID, "workspace_id": UUID}
 MAIL_PARAMS: Mapping[str, type] = {"mailing_id": UUID, "workspace_id": UUID}
+WORKSPACE_PARAMS: Mapping[str, type] = {"workspace_id": UUID}
+EXPORT_PARAMS: Mapping[str, type] = {"workspace_id": UUID, "format": str}
+#: Not `document_id`: the job is not one of the document's, all of which it stops.
+ERASURE_PARAMS: Mapping[str, type] = {"erased_id": UUID, "workspace_id": UUID}
+NOTIFICATION_PARAMS: Mapping[str, type] = {
+    "workspace_id": UUID,
+    "user": str,
+    "kind": str,
+    "title": str,
+    "body": str,
+    "about": str,
+    "dedup_key": str,
+}
 
 #: Every job that callers may start by name. A test keeps it equal to the declared actors.
 JOBS: Mapping[str, JobSpec] = {
@@ -94,6 +115,11 @@ JOBS: Mapping[str, JobSpec] = {
         JobSpec("extract_document", EXTRACT_QUEUE, DOCUMENT_PARAMS, timedelta(minutes=30)),
         JobSpec("index_document", INDEX_QUEUE, DOCUMENT_PARAMS, timedelta(hours=2)),
         JobSpec("deliver_webhook", WEBHOOK_QUEUE, WEBHOOK_PARAMS, timedelta(minutes=5)),
+        JobSpec("export_workspace", EXPORT_QUEUE, EXPORT_PARAMS, timedelta(hours=6)),
+        JobSpec("erase_document", EXPORT_QUEUE, ERASURE_PARAMS, timedelta(minutes=10)),
+        JobSpec("erase_workspace", EXPORT_QUEUE, WORKSPACE_PARAMS, timedelta(hours=6)),
+        JobSpec("user_notification", NOTIFICATION_QUEUE, NOTIFICATION_PARAMS, timedelta(minutes=1)),
+        JobSpec("warm_cache", MAINTENANCE_QUEUE, WORKSPACE_PARAMS, timedelta(minutes=10)),
         JobSpec("generate_thumbnail", MEDIA_QUEUE, MEDIA_PARAMS, timedelta(minutes=10)),
         JobSpec("optimize_image", MEDIA_QUEUE, MEDIA_PARAMS, timedelta(minutes=10)),
         JobSpec("process_media", MEDIA_QUEUE, MEDIA_PARAMS, timedelta(minutes=10)),
@@ -106,6 +132,15 @@ JOBS: Mapping[str, JobSpec] = {
         JobSpec("index_vectors", MAINTENANCE_QUEUE, {}, timedelta(minutes=5)),
         JobSpec("prune_history", MAINTENANCE_QUEUE, {}, timedelta(minutes=10)),
     )
+}
+
+#: Names for callers by string, accepted wherever a job's own name is. Of a job that is not here they are unavailable.
+ALIASES: Mapping[str, str] = {
+    "email:send": "send_single_email",
+    "user:notification": "user_notification",
+    "data:export": "export_workspace",
+    "file:process": "process_file",
+    "cache:warm": "warm_cache",
 }
 
 
@@ -132,11 +167,16 @@ class StoredJob:
 
 
 def find_job(name: str) -> JobSpec:
-    """Look up a job. Raises UnknownJobError that lists the known ones."""
-    try:
-        return JOBS[name]
-    except KeyError:
-        raise UnknownJobError(name, JOBS) from None
+    """Look up a job by its name or an alias.
+
+    Raises UnknownJobError that lists the known names, JobUnavailableError for an alias of a job that is not here.
+    """
+    spec = JOBS.get(ALIASES.get(name, name))
+    if spec is None and name in ALIASES:
+        raise JobUnavailableError(f"{name} stands for {ALIASES[name]}, which this installation does not have")
+    if spec is None:
+        raise UnknownJobError(name, [*JOBS, *ALIASES])
+    return spec
 
 
 def check_params(spec: JobSpec, params: Mapping[str, Any]) -> dict[str, Any]:

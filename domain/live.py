@@ -26,6 +26,7 @@ class Family(StrEnum):
     MEDIA = "media"
     EMAIL = "email"
     EXPORTS = "exports"
+    NOTIFICATIONS = "notifications"
 
 
 FAMILIES: Mapping[str, Family] = {str(family): family for family in Family}
@@ -38,19 +39,21 @@ TASK_EVENTS: Mapping[str, str] = {
     "queued": "task.queued",
     "replayed": "task.queued",
     "processing": "task.processing",
+    "progress": "task.progress",
     "succeeded": "task.completed",
     "retrying": "task.retrying",
     "parked": "task.retrying",
     "interrupted": "task.retrying",
     "failed": "task.failed",
     "cancelled": "task.cancelled",
-    "progress": "task.progress",
 }
 
 DOCUMENT_PREFIX = "document."
 
 #: What else a job tells of while it ends well; the rest of it is in the event itself.
-RESULT_EVENTS = frozenset({"thumbnail_generated"})
+RESULT_EVENTS = frozenset(
+    {"cache.warmed", "erasure.done", "export.ready", "notification.created", "thumbnail_generated"}
+)
 
 #: A watcher is told once that events it has not seen are gone, or that its place in the log is none.
 GAP_EVENT = "gap"
@@ -188,7 +191,9 @@ def _task_data(logged: LoggedEvent, name: str) -> dict[str, Any]:
     }
     if "attempt" in logged.data:
         data["attempt"] = logged.data["attempt"]
-    if status == "progress":
+    if "progress" in logged.data:
+        data["progress"] = logged.data["progress"]
+    elif status == "progress":
         data["progress"] = dict(logged.data)
     if status == "retrying":
         data |= {"reason": logged.event, "retry_at": logged.data.get("at")}

@@ -28,6 +28,8 @@ class Pruned:
     parser_deaths: int = 0
     webhooks: int = 0
     failed_webhooks: int = 0
+    exports: int = 0
+    notifications: int = 0
 
     def __add__(self, other: "Pruned") -> "Pruned":
         """Add up two rounds."""

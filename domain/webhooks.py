@@ -29,6 +29,7 @@ class WebhookEvent(StrEnum):
     DOCUMENT_FAILED = "document.failed"
     TASK_COMPLETED = "task.completed"
     TASK_FAILED = "task.failed"
+    NOTIFICATION_CREATED = "notification.created"
 
 
 class DeliveryState(StrEnum):

@@ -9,11 +9,14 @@ from typing import Any
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.middleware import Middleware
 
+from domain.erasure import ErasureReport
+from domain.exports import ExportReport
 from domain.extraction import ExtractionReport
 from domain.indexing import IndexingReport
 from domain.ledger import Outcome
 from domain.mailings import Result as MailResult
 from domain.media_processing import MediaReport
+from domain.notifications import NotificationReport
 from domain.webhook_delivery import DeliveryReport
 from middleware.attempt import find_attempt
 
@@ -39,6 +42,10 @@ class Instruments:
     webhooks: Any
     webhook_duration: Any
     mails: Any
+    export_rows: Any
+    export_bytes: Any
+    erased_rows: Any
+    notifications: Any
     pool_size: Any
     pool_available: Any
     pool_waiting: Any
@@ -108,6 +115,25 @@ def count_mail(result: MailResult) -> None:
     """Count what became of one mail."""
     if _instruments:
         _instruments.mails.labels(result).inc()
+
+
+def count_export(report: ExportReport) -> None:
+    """Count what one export wrote."""
+    if _instruments:
+        _instruments.export_rows.labels(report.format).inc(report.row_count)
+        _instruments.export_bytes.labels(report.format).inc(report.byte_count)
+
+
+def count_erasure(report: ErasureReport) -> None:
+    """Count what one erasure removed."""
+    if _instruments:
+        _instruments.erased_rows.inc(sum(report.counts.values()))
+
+
+def count_notification(report: NotificationReport) -> None:
+    """Count a notification, unless the user had it already, by what became of its mail."""
+    if _instruments and report.is_new:
+        _instruments.notifications.labels(report.email, report.webhook).inc()
 
 
 class Metrics(Middleware):
@@ -184,6 +210,12 @@ def _create() -> Instruments:
             buckets=DURATION_BUCKETS,
         ),
         mails=Counter("headrace_mails", "Mails handed over or not, by result.", ("result",), registry=None),
+        export_rows=Counter("headrace_export_rows", "Rows exported.", ("format",), registry=None),
+        export_bytes=Counter("headrace_export_bytes", "Bytes of exported files.", ("format",), registry=None),
+        erased_rows=Counter("headrace_erased_rows", "Rows and blobs erased.", registry=None),
+        notifications=Counter(
+            "headrace_notifications", "Notifications, by their other ways.", ("email", "webhook"), registry=None
+        ),
         pool_size=_pool_gauge("size", "Connections in the database pools."),
         pool_available=_pool_gauge("available", "Idle connections in the database pools."),
         pool_waiting=_pool_gauge("waiting", "Threads waiting for a database connection."),

@@ -10,7 +10,7 @@ from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from adapters.api import demo, documents, mail, media, search, status, tasks, webhooks
+from adapters.api import demo, documents, exports, jobs, mail, media, notifications, search, status, tasks, webhooks
 from adapters.api.body_limit import BodyLimit
 from adapters.api.documentation import complete_examples
 from adapters.api.envelope import Envelope
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.uploads = Uploads(settings)
     app.state.waiters = Waiters(settings.api_most_waiting)
     app.state.started_at = time.monotonic()
-    for module in (documents, mail, media, tasks, search, webhooks, status, live, demo):
+    for module in (documents, jobs, exports, notifications, mail, media, tasks, search, webhooks, status, live, demo):
         app.include_router(module.router)
     install_problems(app)
     generate = app.openapi

@@ -59,13 +59,18 @@ def requires(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
     """Return the dependency that lets a key with this scope pass. It raises Problem: 401, 403."""
 
     async def allowed(caller: Annotated[Principal, Depends(principal)]) -> Principal:
-        if scope not in caller.scopes:
-            headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
-            raise Problem(403, "insufficient_scope", f"The key lacks the scope {scope}.", headers=headers)
+        require_scope(caller, scope)
         return caller
 
     allowed.scope = scope  # type: ignore[attr-defined]
     return allowed
+
+
+def require_scope(caller: Principal, scope: Scope) -> None:
+    """Raise Problem: 403 unless the caller's key has a scope."""
+    if scope not in caller.scopes:
+        headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
+        raise Problem(403, "insufficient_scope", f"The key lacks the scope {scope}.", headers=headers)
 
 
 def workspace(scope: Scope) -> Callable[[Request, Principal], Awaitable[WorkspaceRuntime]]:

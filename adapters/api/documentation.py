@@ -6,6 +6,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from adapters.api import models
+from adapters.api.models import data
 from adapters.api.problems import CODES, MEDIA_TYPE, TYPE_PREFIX
 
 #: Errors that any call with a key may meet.
@@ -84,8 +85,9 @@ def file_body(*, several: bool = False, what: str = "A PDF") -> dict[str, Any]:
 def complete_examples(description: dict[str, Any]) -> dict[str, Any]:
     """Put back the nulls of the models' examples, which the framework leaves out, and give lists one of one item."""
     schemas = description["components"]["schemas"]
-    for name in models.__all__:
-        if whole := _examples(getattr(models, name)):
+    shown = {name: model for part in (models, data) for name, model in vars(part).items() if isinstance(model, type)}
+    for name, model in shown.items():
+        if name in schemas and issubclass(model, BaseModel) and (whole := _examples(model)):
             schemas.get(name, {})["examples"] = whole
     return description
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import cached_property
@@ -25,6 +25,7 @@ _LONGEST_KEY = 1000
 #: S3 accepts parts of 5 MiB to 5 GiB, ten thousand of them: up to 80 GB a blob, some 25 MB of memory an upload.
 _PART_BYTES = 8 * 1024 * 1024
 _PARTS_AT_A_TIME = 2
+_KEYS_AT_A_TIME = 200
 
 #: Short hiccups are bridged here, longer ones by the job's own retries.
 _RETRIES: "RetryConfig" = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
@@ -73,6 +74,14 @@ class ObstoreBlobStore:
                 obstore.delete(self._store, key)
         except PermanentError:
             return
+
+    def keys(self, prefix: str) -> Iterator[Sequence[str]]:
+        """Yield the keys below a prefix, some hundred at a time."""
+        import obstore  # noqa: PLC0415
+
+        with self._errors(_checked(prefix.rstrip("/"))):
+            for found in obstore.list(self._store, prefix, chunk_size=_KEYS_AT_A_TIME):
+                yield [str(each["path"]) for each in found]
 
     @cached_property
     def _store(self) -> "ObjectStore":

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adapters.cli import jobs, keys, mail, media, webhooks
+from adapters.cli import data, jobs, keys, mail, media, webhooks
 from adapters.cli.programs import DEFAULT_PROCESSES, DEFAULT_THREADS
 
 EXAMPLES = """\
@@ -29,6 +29,10 @@ app.add_typer(jobs.app)
 app.add_typer(keys.app)
 app.add_typer(keys.workspaces)
 app.add_typer(webhooks.app)
+app.add_typer(data.exports)
+app.add_typer(data.erase)
+app.add_typer(data.notifications)
+app.command()(data.warm)
 app.add_typer(media.app)
 app.add_typer(mail.app)
 

@@ -38,6 +38,8 @@ class PostgresSweeping:
             parser_deaths=self._prune("prune_parser_deaths", keep.failed_jobs, limit),
             webhooks=self._prune("prune_webhooks", keep.finished_jobs, limit),
             failed_webhooks=self._prune("prune_failed_webhooks", keep.failed_jobs, limit),
+            exports=self._prune("prune_exports", keep.finished_jobs, limit),
+            notifications=self._prune("prune_notifications", keep.failed_jobs, limit),
         )
 
     def index_vectors(self, *, limit: int, spare: int) -> int:

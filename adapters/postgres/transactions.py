@@ -75,6 +75,14 @@ class PostgresTransactions:
         )
 
 
+@contextmanager
+def held(pool: LazyPool, lease: Lease) -> Iterator[Connection]:
+    """Open a transaction that the lease fences. Raises LeaseLostError or JobCancelledError."""
+    with pool.connection() as connection, connection.transaction():
+        hold(connection, lease)
+        yield connection
+
+
 def hold(connection: Connection, lease: Lease) -> None:
     """Lock the attempt's job until the transaction ends. Raises LeaseLostError or JobCancelledError."""
     row = connection.execute(_JOBS["fence"], {"id": lease.job_id, "lease": lease.number}).fetchone()

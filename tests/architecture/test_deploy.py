@@ -49,6 +49,10 @@ METRICS = {
     "headrace_webhooks_total",
     "headrace_webhook_duration_seconds",
     "headrace_mails_total",
+    "headrace_export_rows_total",
+    "headrace_export_bytes_total",
+    "headrace_erased_rows_total",
+    "headrace_notifications_total",
     "headrace_database_pool_size",
     "headrace_database_pool_available",
     "headrace_database_pool_waiting",
@@ -164,7 +168,7 @@ def test_the_replicas_serve_every_queue(ours):
 
     assert queues == {
         "worker-extract": ["ingest_extract"],
-        "worker-index": ["ingest_index", "maintenance", "webhooks"],
+        "worker-index": ["ingest_index", "maintenance", "webhooks", "exports", "notifications"],
         "worker-media": ["media"],
         "worker-email": ["email"],
     }

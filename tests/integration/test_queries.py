@@ -14,7 +14,9 @@ AGGREGATES = sorted(
     entry.name.removesuffix(".sql") for entry in files("adapters.postgres.sql").iterdir() if entry.name.endswith(".sql")
 )
 QUERIES = {f"{aggregate}.{name}": text for aggregate in AGGREGATES for name, text in load_queries(aggregate).items()}
-LITERALS = {"{dimensions}": "8", "{model}": "'fake/8'"}
+LITERALS = {"{dimensions}": "8", "{model}": "'fake/8'", "{table}": "documents"}
+#: Queries of an extension that a server may lack.
+OPTIONAL = {load_queries("warming")["prewarm"]: "pg_prewarm"}
 _PARAMETER = re.compile(r"%\((\w+)\)[sb]")
 
 
@@ -41,6 +43,9 @@ def is_preparable(query: str) -> bool:
 @pytest.mark.parametrize("query", [text for text in QUERIES.values() if is_preparable(text)],
                          ids=[name for name, text in QUERIES.items() if is_preparable(text)])  # fmt: skip
 def test_postgres_accepts_the_query(schema: psycopg.Connection, query: str) -> None:
+    extension = OPTIONAL.get(query)
+    if extension and not schema.execute("SELECT FROM pg_extension WHERE extname = %s", [extension]).fetchone():
+        pytest.skip(f"the server lacks {extension}")
     schema.execute(f"PREPARE named_query AS {numbered(query)}")
     schema.execute("DEALLOCATE named_query")
 

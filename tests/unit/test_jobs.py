@@ -4,8 +4,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from domain.errors import InvalidJobError, UnknownJobError
-from domain.jobs import FINISHED, JOBS, TRANSITIONS, JobState, check_params, find_job, parse_uuid
+from domain.errors import InvalidJobError, JobUnavailableError, UnknownJobError
+from domain.jobs import ALIASES, FINISHED, JOBS, TRANSITIONS, JobState, check_params, find_job, parse_uuid
 
 DOCUMENT, WORKSPACE = uuid4(), uuid4()
 
@@ -62,3 +62,16 @@ def test_every_state_is_reached() -> None:
 def test_the_names_of_jobs_are_the_names_of_specs() -> None:
     assert all(name == spec.name for name, spec in JOBS.items())
     assert all(kind in (UUID, int, str) for spec in JOBS.values() for kind in spec.params.values())
+
+
+@pytest.mark.parametrize(("alias", "name"), ALIASES.items())
+def test_an_alias_finds_its_job_or_says_that_it_is_not_here(alias: str, name: str) -> None:
+    if name in JOBS:
+        assert find_job(alias) is JOBS[name]
+    else:
+        with pytest.raises(JobUnavailableError, match=name):
+            find_job(alias)
+
+
+def test_no_alias_hides_a_job() -> None:
+    assert not ALIASES.keys() & JOBS.keys()

@@ -38,3 +38,15 @@ DELETE FROM webhook_deliveries WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM webhook_deliveries
     WHERE state IN ('failed', 'discarded') AND finished_at < now() - %(age)s::interval
     ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+
+-- name: prune_exports
+-- Remove a bounded number of exports whose files have been gone for some time.
+DELETE FROM exports WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM exports WHERE expires_at < now() - %(age)s::interval
+    ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+
+-- name: prune_notifications
+-- Remove a bounded number of old notifications.
+DELETE FROM notifications WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM notifications WHERE created_at < now() - %(age)s::interval
+    ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))

@@ -1,0 +1,112 @@
+"""Write the parts of an export: gzipped JSON lines, or Parquet."""
+
+import gzip
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from domain.exports import COLUMNS, ColumnType, ExportFormat, ExportKind, Rows, line_of, unsupported
+
+if TYPE_CHECKING:
+    from arro3.core import Array, RecordBatch, Schema
+
+#: Level 6 takes three times as long for a tenth less.
+GZIP_LEVEL = 3
+ZSTD = "zstd(3)"
+
+#: Rows that the Parquet writer holds before it compresses them.
+ROW_GROUP_ROWS = 5_000
+
+
+class TemporaryPartFiles:
+    """See domain.exports.PartFiles. Parts are built on the disk: a part's size is no matter of memory."""
+
+    @contextmanager
+    def write(self, wanted: ExportFormat, kind: ExportKind, batches: Iterator[Rows]) -> Iterator[Path]:
+        """See the port."""
+        with NamedTemporaryFile(prefix="headrace-export-") as file:
+            path = Path(file.name)
+            if wanted is ExportFormat.PARQUET:
+                _write_parquet(path, kind, batches)
+            else:
+                _write_lines(path, kind, batches)
+            yield path
+
+
+def _write_lines(path: Path, kind: ExportKind, batches: Iterator[Rows]) -> None:
+    columns = tuple(COLUMNS[kind])
+    # Without name and time in its head a file of the same rows is the same file.
+    with path.open("wb") as file, gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0) as zipped:
+        for batch in batches:
+            zipped.write("".join(line_of(row, columns) + "\n" for row in batch).encode())
+
+
+def _write_parquet(path: Path, kind: ExportKind, batches: Iterator[Rows]) -> None:
+    try:
+        from arro3.core import RecordBatchReader  # noqa: PLC0415 - an extra
+        from arro3.io import write_parquet  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise unsupported(ExportFormat.PARQUET) from None
+    schema, columns, broken = _schema(kind), COLUMNS[kind], _Broken()
+    reader = RecordBatchReader.from_batches(schema, broken.noting(_record_batch(b, columns, schema) for b in batches))
+    try:
+        with path.open("wb") as file:
+            write_parquet(reader, file, compression=ZSTD, max_row_group_size=ROW_GROUP_ROWS)
+    except Exception:
+        if broken.error is not None:  # what stopped the rows, not the library's words about it
+            raise broken.error from None
+        raise
+
+
+class _Broken:
+    """Remembers what stopped a stream that a library reads, which tells of it in words of its own."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def noting(self, stream: Iterator["RecordBatch"]) -> Iterator["RecordBatch"]:
+        try:
+            yield from stream
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def _schema(kind: ExportKind) -> "Schema":
+    from arro3.core import DataType, Field, Schema  # noqa: PLC0415
+
+    types = {
+        ColumnType.TEXT: DataType.utf8(),
+        ColumnType.INTEGER: DataType.int64(),
+        ColumnType.BOOLEAN: DataType.bool(),
+        ColumnType.VECTOR: DataType.list(Field("item", DataType.float32(), nullable=False)),
+    }
+    return Schema([Field(name, types[column], nullable=True) for name, column in COLUMNS[kind].items()])
+
+
+def _record_batch(rows: Rows, columns: Mapping[str, ColumnType], schema: "Schema") -> "RecordBatch":
+    from arro3.core import RecordBatch  # noqa: PLC0415
+
+    values = zip(*rows, strict=True)
+    arrays = [_array(list(column), kind) for column, kind in zip(values, columns.values(), strict=True)]
+    return RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _array(values: list[Any], kind: ColumnType) -> "Array":
+    from arro3.core import Array, DataType, Field, list_array  # noqa: PLC0415
+
+    if kind is ColumnType.VECTOR:
+        offsets = np.cumsum([0, *map(len, values)], dtype=np.int32)
+        flat = np.concatenate(values).astype(np.float32, copy=False)
+        item = DataType.list(Field("item", DataType.float32(), nullable=False))
+        return list_array(Array.from_numpy(offsets), Array.from_numpy(flat), type=item)
+    plain = {
+        ColumnType.TEXT: DataType.utf8(),
+        ColumnType.INTEGER: DataType.int64(),
+        ColumnType.BOOLEAN: DataType.bool(),
+    }
+    return Array(values, type=plain[kind])
