@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
-from tests.builders import WORKSPACE, a_ready_document
+from tests.builders import WORKSPACE
 from tests.e2e.conftest import IMPATIENT, Site
 from tests.e2e.test_cli import run
+from tests.pdf_files import text_pdf
 from tests.workers import Workers, running_workers
 
 NAMES = ("DATABASE_URL", "REDIS_URL", "BLOB_URL")
@@ -34,7 +35,8 @@ def as_json(site: Site, *arguments: str) -> Any:
 
 
 def test_a_workspace_is_taken_along_and_a_document_erased(site: Site, workers: Workers, tmp_path: Path) -> None:
-    document_id = a_ready_document(site.rails, ["The mill."], blob_key=f"{WORKSPACE}/one")
+    document_id = site.upload(text_pdf(tmp_path / "mill.pdf", ["The mill."]).read_bytes()).document_id
+    assert site.wait_for_documents(document_id) == ["ready"]
     as_json(site, "notifications", "prefer", "ada", "--kind", "document.failed")
 
     export_id = as_json(site, "exports", "create", "--format", "parquet")["job_id"]
