@@ -142,7 +142,7 @@ def test_the_command_line_manages_endpoints(site: Site, rails: Rails) -> None:
         ["task.failed"],
         "the shop",
     )
-    assert len(second["events"]) == 4
+    assert len(second["events"]) == 5
     assert "secret" not in first
     rotated = webhooks(site, "rotate-secret", created["id"])
     assert rotated["secret"].startswith("whsec_")
