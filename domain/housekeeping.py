@@ -18,7 +18,7 @@ ROUNDS_PER_RUN = 100
 #: Vectors that enter the index in one transaction: it takes about a second.
 INDEX_BATCH = 500
 
-#: So many vectors a search compares one by one within some 10 ms; more enter the index even at busy times.
+#: So many a search compares one by one as fast as it asks the index; more enter the index even at busy times.
 MOST_WAITING_VECTORS = 10_000
 
 #: One run of `index_vectors` ends after this; the next tick is a minute away.
