@@ -176,7 +176,7 @@ def test_workers_outlive_a_restart_of_every_connection(site: Site) -> None:
 
         with psycopg.connect(site.rails.url, autocommit=True) as killer:
             killer.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid NOT IN (pg_backend_pid(), %s)",
                 [site.rails.connection.info.backend_pid],
             )
