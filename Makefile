@@ -45,7 +45,7 @@ corpus: $(RUNTIME) ## Ingest every file of CORPUS=folder and print the table
 install: $(DEV) ## Create .venv with everything pinned and hash-checked
 
 test: $(DEV) ## Run all tests on embedded servers (ARGS="-k name" for some)
-	@$(BIN)/python -m pytest $(ARGS)
+	@CORPUS_DIR="$(wildcard $(CORPUS))" $(BIN)/python -m pytest $(ARGS)
 
 chaos: $(DEV) ## Hurt real processes and servers in every way, prove that nothing is lost (some 15 minutes)
 	@$(BIN)/python -m tests.chaos $(ARGS)

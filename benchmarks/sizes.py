@@ -68,7 +68,10 @@ SLOW_SHARE = 10
 
 #: What every contender gets, on two cores.
 PROCESSES, THREADS = 2, 4
+#: The default of those that run jobs in threads or as coroutines.
 RAILS_THREADS = 8
+#: Ours for jobs of milliseconds (docs/operations.md): a thread waits for two commits, which it shares with the others.
+HEADRACE_RAILS_THREADS = 32
 
 #: The remote embedder: a request costs this, a token that on top.
 SECONDS_PER_REQUEST, SECONDS_PER_TOKEN = 0.080, 20e-6

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.sizes import PROCESSES, RAILS_THREADS, THREADS, Sizes
+from benchmarks.sizes import HEADRACE_RAILS_THREADS, PROCESSES, RAILS_THREADS, THREADS, Sizes
 
 PYTHON = sys.executable
 SCRIPTS = Path(sys.executable).parent
@@ -83,7 +83,7 @@ ALL = (
         "Headrace",
         f"{HERE}.headrace",
         documents=(_dramatiq("actors", THREADS),),
-        rails=(_dramatiq(f"{HERE}.headrace", RAILS_THREADS),),
+        rails=(_dramatiq(f"{HERE}.headrace", HEADRACE_RAILS_THREADS),),
     ),
     Contender("bare", "bare limit", f"{HERE}.bare_limit"),
     Contender("bare_unindexed", "bare limit, no vector index", f"{HERE}.bare_limit", indexed=False),

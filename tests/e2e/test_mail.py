@@ -103,7 +103,8 @@ def test_every_address_gets_one_mail_whatever_is_killed_and_whatever_fails(
 ) -> None:
     mailbox.judge_recipient = sometimes(0.05, ["450 4.2.1 busy", "451 4.7.1 greylisted"], seed=1)
     mailbox.judge_data = sometimes(0.05, ["452 4.3.1 full", "hang up"], seed=2)
-    environment = site.environment | IMPATIENT | {"CRASH_TOKENS": str(tmp_path)}
+    # Long leases: a slow machine must not take the job from a worker that lives, for the next kill would be its second.
+    environment = site.environment | IMPATIENT | {"LEASE_SECONDS": "8", "CRASH_TOKENS": str(tmp_path)}
     task = a_bulk_mail(site, RECIPIENTS, "--rate-limit", str(RATE_LIMIT))
 
     with ExitStack() as stack, Watch(site, task) as watch:
