@@ -35,11 +35,11 @@ def start_one_process(site: Site) -> None:
     site.start_scheduler()
 
 
-#: All that a killed process ran are suspects, of which a process runs one at a time; here there is only one process.
-one_process = partial(fault, start=start_one_process, has_families=True, recovery_seconds=60.0)
+#: All that a killed process ran are suspects, of which a process runs one at a time, mailings of seconds among them.
+dying = partial(fault, has_families=True, recovery_seconds=60.0)
 
 
-@one_process("every family: kill -9 of the worker until each is met")
+@dying("every family: kill -9 of the worker until each is met", start=start_one_process)
 def kill_every_family(site: Site) -> None:
     """Wait until families are at work that no kill has met yet, kill, and see whose jobs nobody runs any more."""
     load, met, kills = load_of(site), set[str](), 0
@@ -89,7 +89,7 @@ def flush_every_family(site: Site) -> None:
 def crash_in_family(point: str, site: Site) -> None:
     """Let workers die there, while jobs of every family come in."""
     load, count = load_of(site), 2 if site.plan.quick else 3
-    with site.blow(cut_attempts=count * THREADS):
+    with site.blow(cut_attempts=count * THREADS, lasts=True):
         for number in range(count):
             (tokens(site) / f"{point}.{number}").touch()
         for _ in range(count):
@@ -98,4 +98,4 @@ def crash_in_family(point: str, site: Site) -> None:
 
 
 for _point in FAMILY_CRASH_POINTS:
-    fault(f"crash point {_point}", start=start_with_tokens, has_families=True)(partial(crash_in_family, _point))
+    dying(f"crash point {_point}", start=start_with_tokens)(partial(crash_in_family, _point))

@@ -32,7 +32,7 @@ DOUBLED = {
         " OR m.total <> m.sent + m.failed + m.suppressed + m.unconfirmed"
     ),
     "a mailing's progress is not its recipients": (
-        "SELECT m.id FROM mailings m JOIN tasks t ON t.id = m.id WHERE t.progress <> 100"
+        "SELECT m.id FROM mailings m JOIN jobs j ON j.id = m.id WHERE j.progress <> 100"
     ),
     "an export's parts overlap or have a gap": (
         "SELECT export_id FROM export_parts GROUP BY export_id, kind"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adapters.embedded.stack import Stack
 from tests.chaos.marks import Mark
-from tests.chaos.plan import RECOVERY_P99_SECONDS
+from tests.chaos.plan import RECOVERY_P99_SECONDS, Plan
 from tests.chaos.site import Site
 
 #: Stands between workers and servers; yields the addresses to use instead.
@@ -24,7 +24,8 @@ class Fault:
     """One row of the table.
 
     `disturbed` are the states of jobs that the fault can hurt, `mark` what every `mark_every`-th file makes a sabotaged
-    parser do. `has_families`: jobs of every family run beside the documents. `recovery_seconds`: within which 99 % of
+    parser do. `has_families`: jobs of every family run beside the documents, of which
+    there are fewer. `recovery_seconds`: within which 99 % of
     the jobs that were in flight must have ended.
     """
 
@@ -40,6 +41,10 @@ class Fault:
     has_families: bool = False
     recovery_seconds: float = RECOVERY_P99_SECONDS
     skip: Callable[[], str] = lambda: ""
+
+    def documents(self, plan: Plan) -> int:
+        """Return how many documents the run has."""
+        return plan.documents // 3 if self.has_families else plan.documents
 
 
 FAULTS: dict[str, Fault] = {}

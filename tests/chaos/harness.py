@@ -31,7 +31,7 @@ def run_all(
 
 def run(fault: Fault, plan: Plan, *, say: Say = print, logs: Path | None = None) -> Result:
     """Run a fault in a world of its own; whatever goes wrong is in the result."""
-    count = plan.documents
+    count = fault.documents(plan)
     result, began = Result(fault.name, count, skipped=fault.skip()), time.monotonic()
     if not result.skipped:
         uploads = make_documents(

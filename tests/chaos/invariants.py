@@ -159,7 +159,7 @@ def _tokens_add_up(site: Site, result: Result) -> Iterator[str]:
         yield f"{result.reembedded_tokens} tokens were paid for twice, {result.allowed_tokens} may be"
 
 
-def _no_orphan_blobs(site: Site, result: Result) -> Iterator[str]:
+def blobs_belong_to_somebody(site: Site, result: Result) -> Iterator[str]:
     owned = {row[0] for row in site.rows(OWNED_BLOBS)}
     known = owned | {row[0] for row in site.rows("SELECT key FROM unowned_blobs")}
     folder = site.blob_folder
@@ -184,7 +184,7 @@ RULES: tuple[Callable[[Site, Result], Iterator[str]], ...] = (
     _everything_ended,
     _no_stale_writes,
     _tokens_add_up,
-    _no_orphan_blobs,
+    blobs_belong_to_somebody,
     _it_happened,
     _recovered_in_time,
 )

@@ -160,12 +160,17 @@ class Site:
         thread.join(self.plan.patience_seconds)
 
     @contextmanager
-    def blow(self, *, cut_attempts: int = 0) -> Iterator[None]:
-        """Strike inside: recovery of what is in flight just before is counted from the end of the block."""
+    def blow(self, *, cut_attempts: int = 0, lasts: bool = False) -> Iterator[None]:
+        """Strike inside: recovery of what is in flight just before is counted from the end of the block.
+
+        `lasts`: the block takes a while, so what is in flight at its end counts, too.
+        """
         self.blows += 1
         self.cut_attempts += cut_attempts
         in_flight = [row[0] for row in self.rows(IN_FLIGHT, list(self.disturbed))]
         yield
+        if lasts:
+            in_flight += [row[0] for row in self.rows(IN_FLIGHT, list(self.disturbed))]
         self.affected |= dict.fromkeys(in_flight, datetime.now(UTC))
 
     def count_recovery_from_now(self) -> None:
