@@ -218,7 +218,8 @@ def _mails_twice(site: Site, load: Load) -> Iterator[str]:
     twice, allowed = sum(times - 1 for times in taken.values()), crashed_attempts(site, "mail")
     if twice > allowed:
         yield f"{twice} mails were sent twice, {allowed} attempts at mailings died"
-    if doubts := int(site.value("SELECT coalesce(sum(doubts), 0) FROM mailings")) < twice:
+    doubts = int(site.value("SELECT coalesce(sum(doubts), 0) FROM mailings"))
+    if doubts < twice:
         yield f"{twice} mails were sent twice, {doubts} doubts are noted"
 
 

@@ -64,6 +64,11 @@ OWNED_BLOBS = (
     " UNION SELECT blob_key FROM media_files WHERE blob_key IS NOT NULL"
 )
 
+DOOMED_BLOBS = (
+    "SELECT count(*) FROM unowned_blobs WHERE key IN (SELECT blob_key FROM documents WHERE state <> 'deleted'"
+    " UNION SELECT blob_key FROM media_files)"
+)
+
 
 def judge(site: Site, result: Result) -> None:
     """Fill in what can be counted, and the sentences about what is wrong."""
@@ -168,6 +173,8 @@ def blobs_belong_to_somebody(site: Site, result: Result) -> Iterator[str]:
         yield f"{len(files - known)} blobs belong to nobody, such as {min(files - known)}"
     if owned - files:
         yield f"{len(owned - files)} blobs are gone, such as {min(owned - files)}"
+    if doomed := site.value(DOOMED_BLOBS):
+        yield f"{doomed} blobs that somebody needs will be swept"
 
 
 def _it_happened(site: Site, result: Result) -> Iterator[str]:

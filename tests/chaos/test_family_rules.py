@@ -120,6 +120,9 @@ BREAKAGES = {
     ),
     "has (": execute("UPDATE media_files SET width = 1 WHERE kind = 'optimized'"),
     "blobs belong to nobody": leave_a_blob,
+    "blobs that somebody needs will be swept": execute(
+        "INSERT INTO unowned_blobs SELECT blob_key, now() FROM media_files WHERE blob_key IS NOT NULL LIMIT 1"
+    ),
     "a part of export": lose_a_part,
     "blobs are gone": lambda _: None,
     "documents, the database 15, or others": execute("UPDATE documents SET name = 'another' WHERE name LIKE 'seed %'"),
