@@ -168,11 +168,13 @@ def blobs_belong_to_somebody(site: Site, result: Result) -> Iterator[str]:
     owned = {row[0] for row in site.rows(OWNED_BLOBS)}
     known = owned | {row[0] for row in site.rows("SELECT key FROM unowned_blobs")}
     folder = site.blob_folder
-    files = {unquote(str(path.relative_to(folder))) for path in folder.rglob("*") if path.is_file()}
+    names = {unquote(str(path.relative_to(folder))) for path in folder.rglob("*") if path.is_file()}
+    # What was cut off while it was stored is `<key>#<number>`; it goes with its key.
+    files = {name.partition("#")[0] for name in names}
     if files - known:
         yield f"{len(files - known)} blobs belong to nobody, such as {min(files - known)}"
-    if owned - files:
-        yield f"{len(owned - files)} blobs are gone, such as {min(owned - files)}"
+    if owned - names:
+        yield f"{len(owned - names)} blobs are gone, such as {min(owned - names)}"
     if doomed := site.value(DOOMED_BLOBS):
         yield f"{doomed} blobs that somebody needs will be swept"
 
