@@ -95,7 +95,6 @@ class Load:
     files: list[UUID] = field(default_factory=list)
     #: Every mail that must arrive: address and subject.
     mails: set[tuple[str, str]] = field(default_factory=set)
-    #: How many recipients each mailing must fail to reach, or spare: failed, suppressed.
     exports: list[UUID] = field(default_factory=list)
     erasures: dict[UUID, Erasure] = field(default_factory=dict)
     warmings: list[UUID] = field(default_factory=list)

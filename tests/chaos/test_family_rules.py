@@ -12,11 +12,14 @@ from tests.chaos.families import MAILED_USER, Load, outside_servers
 from tests.chaos.family_invariants import judge_families
 from tests.chaos.fault import start_as_usual
 from tests.chaos.invariants import blobs_belong_to_somebody
-from tests.chaos.plan import QUICK
+from tests.chaos.plan import FULL
 from tests.chaos.report import Result
 from tests.chaos.site import Site, a_site
 
 pytestmark = pytest.mark.timeout(300)
+
+#: On a machine that is busy with other things a worker may lose a lease or two.
+MORE_THAN_LEASES_ARE_LOST = 50
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +28,7 @@ def site() -> Iterator[Site]:
     uploads = make_documents(6)
     with ExitStack() as stack:
         outside = stack.enter_context(outside_servers())
-        site = stack.enter_context(a_site(QUICK, uploads, extra=outside.environment, proxied=None))
+        site = stack.enter_context(a_site(FULL, uploads, extra=outside.environment, proxied=None))
         site.load = Load(site, outside)
         start_as_usual(site)
         site.upload(uploads)
@@ -80,7 +83,7 @@ def leave_an_erased_blob(site: Site) -> None:
 
 def take_a_mail_twice(site: Site) -> None:
     assert site.load
-    site.load.outside.mailbox.envelopes.append(site.load.outside.mailbox.envelopes[0])
+    site.load.outside.mailbox.envelopes += site.load.outside.mailbox.envelopes[:1] * MORE_THAN_LEASES_ARE_LOST
 
 
 def drop_a_mail(site: Site) -> None:
@@ -90,7 +93,7 @@ def drop_a_mail(site: Site) -> None:
 
 def hear_a_webhook_twice(site: Site) -> None:
     assert site.load
-    site.load.outside.receiver.requests.append(site.load.outside.receiver.requests[0])
+    site.load.outside.receiver.requests += site.load.outside.receiver.requests[:1] * MORE_THAN_LEASES_ARE_LOST
 
 
 def must_meet_nobody(site: Site) -> None:
@@ -133,7 +136,7 @@ BREAKAGES = {
     "has no finished receipt": execute("UPDATE erasures SET finished_at = NULL"),
     "mails did not arrive": drop_a_mail,
     "are noted as sent that were not": lambda _: None,
-    "mails were sent twice, 0 attempts": take_a_mail_twice,
+    "mails were sent twice": take_a_mail_twice,
     "a mailing's counters": execute("UPDATE mailings SET sent = sent - 1 WHERE sent > 1"),
     "is pending, not sent": execute(
         "UPDATE mail_recipients SET state = 'pending', finished_at = NULL WHERE state = 'sent'"
