@@ -47,10 +47,10 @@ install: $(DEV) ## Create .venv with everything pinned and hash-checked
 test: $(DEV) ## Run all tests on embedded servers (ARGS="-k name" for some)
 	@CORPUS_DIR="$(wildcard $(CORPUS))" $(BIN)/python -m pytest $(ARGS)
 
-chaos: $(DEV) ## Hurt real processes and servers in every way, prove that nothing is lost (some 15 minutes)
+chaos: $(DEV) ## Hurt real processes and servers in every way, prove that nothing is lost (some 20 minutes)
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-chaos-quick: $(DEV) ## One fault of each kind, few documents (a minute; the tests run this too)
+chaos-quick: $(DEV) ## One fault of each kind, few documents (two minutes; the tests run this too)
 	@$(BIN)/python -m tests.chaos --quick $(ARGS)
 
 check: $(DEV) ## Format, lint, types, import directions

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 _action: Callable[[str], None] | None = None
 
-#: Every place that a document passes, in order. Beside them: `after_webhook_answered`, `before_mail_is_handed_over`,
-#: `after_mail_is_handed_over`, `after_export_part_stored` and `after_export_part`.
+#: Every place that a document passes, in order.
 CRASH_POINTS = (
     "after_outbox_insert",
     "after_marking_before_ringing",
@@ -17,6 +16,20 @@ CRASH_POINTS = (
     "after_storing_vectors",
     "before_publishing_commits",
     "after_publishing_commits",
+)
+
+#: Every place that jobs of the other families pass.
+FAMILY_CRASH_POINTS = (
+    "before_picture_is_published",
+    "before_mail_is_handed_over",
+    "after_mail_is_handed_over",
+    "after_export_part_stored",
+    "after_export_part",
+    "after_erased_rows",
+    "after_erased_blobs",
+    "before_notification_commits",
+    "before_warming_is_noted",
+    "after_webhook_answered",
 )
 
 

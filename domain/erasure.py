@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
+from domain.crash_points import crash_point
 from domain.errors import FailureCode, ParkedError, PermanentError
 from domain.jobs import Lease
 from domain.ports import BlobStore
@@ -37,7 +38,7 @@ class Erasures(Protocol):
         ...
 
     def erase_document(self, workspace_id: UUID, document_id: UUID, lease: Lease) -> str | None:
-        """Remove a document's rows and count them; return the key of its blob, None if that is gone already."""
+        """Remove a document's rows, count them and its blob; return the blob's key, None if that is gone already."""
         ...
 
     def tables(self) -> Sequence[str]:
@@ -48,8 +49,12 @@ class Erasures(Protocol):
         """Remove some rows of a workspace from a table and count them in the receipt; return how many."""
         ...
 
-    def count_blobs(self, blobs: int, lease: Lease, *, struck_out: Sequence[str] = ()) -> None:
-        """Count blobs that are gone, and forget that they were to be removed."""
+    def condemn_blobs(self, keys: Sequence[str], lease: Lease) -> None:
+        """Note that blobs are to be removed, and count those of them that were not counted before."""
+        ...
+
+    def strike_out(self, keys: Sequence[str], lease: Lease) -> None:
+        """Forget blobs that are gone."""
         ...
 
     def finish(self, lease: Lease) -> Mapping[str, int]:
@@ -76,7 +81,7 @@ def erase_document(
     key = erasures.erase_document(workspace_id, erased_id, lease)
     if key is not None:
         blobs.delete(key)
-        erasures.count_blobs(1, lease, struck_out=[key])
+        erasures.strike_out([key], lease)
     return ErasureReport(lease.job_id, erased_id, erasures.finish(lease))
 
 
@@ -91,11 +96,15 @@ def erase_workspace(
     for table in erasures.tables():
         while erasures.erase_rows(workspace_id, table, lease, limit=BATCH_ROWS) >= BATCH_ROWS:
             lease.checkpoint()
+        crash_point("after_erased_rows")
     for keys in blob_list.keys(f"{workspace_id}/"):
         lease.checkpoint()
+        # They are counted before: what is gone cannot be counted by the attempt after a crash.
+        erasures.condemn_blobs(keys, lease)
         for key in keys:
             blobs.delete(key)
-        erasures.count_blobs(len(keys), lease, struck_out=keys)
+        crash_point("after_erased_blobs")
+        erasures.strike_out(keys, lease)
     return ErasureReport(lease.job_id, None, erasures.finish(lease))
 
 

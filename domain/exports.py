@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 from uuid import UUID
 
 from domain.crash_points import crash_point
@@ -151,8 +150,13 @@ class Exports(Protocol):
 class PartFiles(Protocol):
     """Writes the files of parts."""
 
-    def write(self, wanted: ExportFormat, kind: ExportKind, batches: Iterator[Rows]) -> AbstractContextManager[Path]:
-        """Write rows into a temporary file. Raises PermanentError (export_unsupported) without the library for it."""
+    def write(
+        self, wanted: ExportFormat, kind: ExportKind, batches: Iterator[Rows]
+    ) -> AbstractContextManager[IO[bytes]]:
+        """Write rows into a temporary file, which is there until the block ends.
+
+        Raises PermanentError (export_unsupported) without the library for the format.
+        """
         ...
 
 
@@ -235,10 +239,10 @@ def _write_kind(  # noqa: PLR0917 - one loop of the use case, with its ports
         key = blob_key(export, kind, number, lease)
         with files.write(export.format, kind, rows(most_rows=part_rows, most_bytes=PART_BYTES)) as file:
             exports.expect_blob(export, key, lease)
-            blobs.put(key, _content(file))
+            content = _Measured(file)
+            blobs.put(key, content)
             crash_point("after_export_part_stored")
-            size, digest = _digest(file)
-        part = Part(kind, number, rows.rows, size, digest, key, rows.place, rows.is_last)
+        part = Part(kind, number, rows.rows, content.size, content.sha256, key, rows.place, rows.is_last)
         exports.add_part(export, part, lease)
         crash_point("after_export_part")
 
@@ -290,12 +294,21 @@ def _size_of(row: Row) -> int:
     return sum(len(value) * (1 if isinstance(value, str) else 4) for value in row if hasattr(value, "__len__"))
 
 
-def _content(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        while part := stream.read(1024 * 1024):
+class _Measured:
+    """The content of a file, counted and hashed while it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = 0
+        self._hash = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        while part := self._file.read(1024 * 1024):
+            self.size += len(part)
+            self._hash.update(part)
             yield part
 
-
-def _digest(file: Path) -> tuple[int, bytes]:
-    with file.open("rb") as stream:
-        return file.stat().st_size, hashlib.file_digest(stream, "sha256").digest()
+    @property
+    def sha256(self) -> bytes:
+        return self._hash.digest()

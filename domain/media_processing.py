@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID, uuid4
 
+from domain.crash_points import crash_point
 from domain.errors import FailureCode, PermanentError
 from domain.filetypes import IMAGES, FileType, describe, find_type
 from domain.intake import AT_ONCE, Upload, stored_blob
@@ -81,6 +82,7 @@ def make_picture(
         stored_blob(workspace_id, _parts(content), transactions=transactions, blobs=blobs) as key,
         transactions(lease) as unit,
     ):
+        crash_point("before_picture_is_published")
         if unit.media.publish(media, picture, key, sha256(content).digest()):
             unit.blobs.own(key)
         else:

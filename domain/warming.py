@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from domain.crash_points import crash_point
 from domain.jobs import Lease
 
 #: Searches that measure: as many before as after, by different vectors, so that the first do not warm for the second.
@@ -67,5 +68,6 @@ def warm_cache(workspace_id: UUID, *, lease: Lease, cache: Cache) -> WarmingRepo
     if blocks is None:
         blocks = cache.read_rows(workspace_id, lease, walks=WALKS)
     report = WarmingReport(way, blocks, before, cache.probe(workspace_id, skip=PROBES, probes=PROBES))
+    crash_point("before_warming_is_noted")
     cache.note(workspace_id, report, lease)
     return report

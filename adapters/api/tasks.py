@@ -49,8 +49,8 @@ RETRY_AFTER = "1"
 MOST_HANDOVERS = 3
 
 RESULT = ("document_id", "generation", "page_count", "chunk_count", "tokens_embedded")
-PLAIN = ("id", "kind", "status", "progress", "stage", "document_id", "attempt", "crash_count", "cancel_requested",
-         "created_at", "started_at", "finished_at")  # fmt: skip
+PLAIN = ("id", "kind", "status", "progress", "stage", "document_id", "media_id", "attempt", "crash_count",
+         "cancel_requested", "created_at", "started_at", "finished_at")  # fmt: skip
 
 #: What a bug says of itself is for the log.
 HIDDEN_MESSAGE = "An unexpected error ended it; it was written down. Retry it, and report it if it fails again."

@@ -3,9 +3,10 @@
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
@@ -66,22 +67,26 @@ class ObstoreBlobStore:
             yield Path(copy.name)
 
     def delete(self, key: str) -> None:
-        """Remove the blob; a missing one is fine."""
+        """Remove the blob, and what a process that died while it stored it has left; a missing one is fine."""
         import obstore  # noqa: PLC0415
 
         try:
             with self._errors(_checked(key)):
+                if self._folder:
+                    _remove_unfinished(self._folder / key)
                 obstore.delete(self._store, key)
         except PermanentError:
             return
 
     def keys(self, prefix: str) -> Iterator[Sequence[str]]:
-        """Yield the keys below a prefix, some hundred at a time."""
+        """Yield the keys below a prefix, some hundred at a time; those of blobs that were never finished come last."""
         import obstore  # noqa: PLC0415
 
         with self._errors(_checked(prefix.rstrip("/"))):
             for found in obstore.list(self._store, prefix, chunk_size=_KEYS_AT_A_TIME):
                 yield [str(each["path"]) for each in found]
+            if self._folder and (unfinished := _unfinished(self._folder, prefix)):
+                yield unfinished
 
     @cached_property
     def _store(self) -> "ObjectStore":
@@ -146,6 +151,18 @@ def _existing(file: Path, key: str) -> Path:
     if not file.is_file():
         raise _missing(key)
     return file
+
+
+def _remove_unfinished(file: Path) -> None:
+    """Remove the files in which a folder's store collects a blob before it gets its name: `<name>#1` and so on."""
+    with suppress(FileNotFoundError):
+        for number in count(1):
+            file.with_name(f"{file.name}#{number}").unlink()
+
+
+def _unfinished(folder: Path, prefix: str) -> list[str]:
+    files = (folder / prefix).rglob("*#*")
+    return sorted({str(file.relative_to(folder)).rpartition("#")[0] for file in files})
 
 
 def _flush_to_disk(file: Path) -> None:

@@ -3,9 +3,8 @@
 import gzip
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,29 +22,31 @@ ROW_GROUP_ROWS = 5_000
 
 
 class TemporaryPartFiles:
-    """See domain.exports.PartFiles. Parts are built on the disk: a part's size is no matter of memory."""
+    """See domain.exports.PartFiles. Parts are built on the disk: a part's size is no matter of memory.
+
+    Their files have no name, so that a worker that is killed leaves none behind.
+    """
 
     @contextmanager
-    def write(self, wanted: ExportFormat, kind: ExportKind, batches: Iterator[Rows]) -> Iterator[Path]:
+    def write(self, wanted: ExportFormat, kind: ExportKind, batches: Iterator[Rows]) -> Iterator[IO[bytes]]:
         """See the port."""
-        with NamedTemporaryFile(prefix="headrace-export-") as file:
-            path = Path(file.name)
+        with TemporaryFile() as file:
             if wanted is ExportFormat.PARQUET:
-                _write_parquet(path, kind, batches)
+                _write_parquet(file, kind, batches)
             else:
-                _write_lines(path, kind, batches)
-            yield path
+                _write_lines(file, kind, batches)
+            yield file
 
 
-def _write_lines(path: Path, kind: ExportKind, batches: Iterator[Rows]) -> None:
+def _write_lines(file: IO[bytes], kind: ExportKind, batches: Iterator[Rows]) -> None:
     columns = tuple(COLUMNS[kind])
     # Without name and time in its head a file of the same rows is the same file.
-    with path.open("wb") as file, gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0) as zipped:
+    with gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0) as zipped:
         for batch in batches:
             zipped.write("".join(line_of(row, columns) + "\n" for row in batch).encode())
 
 
-def _write_parquet(path: Path, kind: ExportKind, batches: Iterator[Rows]) -> None:
+def _write_parquet(file: IO[bytes], kind: ExportKind, batches: Iterator[Rows]) -> None:
     try:
         from arro3.core import RecordBatchReader  # noqa: PLC0415 - an extra
         from arro3.io import write_parquet  # noqa: PLC0415
@@ -54,8 +55,7 @@ def _write_parquet(path: Path, kind: ExportKind, batches: Iterator[Rows]) -> Non
     schema, columns, broken = _schema(kind), COLUMNS[kind], _Broken()
     reader = RecordBatchReader.from_batches(schema, broken.noting(_record_batch(b, columns, schema) for b in batches))
     try:
-        with path.open("wb") as file:
-            write_parquet(reader, file, compression=ZSTD, max_row_group_size=ROW_GROUP_ROWS)
+        write_parquet(reader, file, compression=ZSTD, max_row_group_size=ROW_GROUP_ROWS)
     except Exception:
         if broken.error is not None:  # what stopped the rows, not the library's words about it
             raise broken.error from None

@@ -56,7 +56,7 @@ class PostgresErasures:
             counts, blob_key = _erase_rows_of(connection, ids), None
             found = connection.execute(_ERASURES["erase_document_row"], ids).fetchone()
             if found is not None:
-                counts["documents"], blob_key = 1, str(found[0])
+                counts["documents"], counts["blobs"], blob_key = 1, 1, str(found[0])
                 connection.execute(_ERASURES["disown_document_blob"], {"blob_key": blob_key})
             _count(connection, lease, counts, blob_key=blob_key)
             return blob_key
@@ -75,11 +75,16 @@ class PostgresErasures:
             _count(connection, lease, {table: gone} if gone else {})
             return gone
 
-    def count_blobs(self, blobs: int, lease: Lease, *, struck_out: Sequence[str] = ()) -> None:
+    def condemn_blobs(self, keys: Sequence[str], lease: Lease) -> None:
         """See the port."""
         with held(self._pool, lease) as connection:
-            connection.execute(_ERASURES["strike_out"], {"keys": list(struck_out)})
-            _count(connection, lease, {"blobs": blobs})
+            new = connection.execute(_ERASURES["condemn_blobs"], {"keys": list(keys)}).rowcount
+            _count(connection, lease, {"blobs": new} if new else {})
+
+    def strike_out(self, keys: Sequence[str], lease: Lease) -> None:
+        """See the port."""
+        with held(self._pool, lease) as connection:
+            connection.execute(_ERASURES["strike_out"], {"id": lease.job_id, "keys": list(keys)})
 
     def finish(self, lease: Lease) -> Mapping[str, int]:
         """See the port."""

@@ -12,6 +12,7 @@ from adapters.postgres.jobs import PostgresJobs
 from adapters.postgres.pool import Connection, LazyPool
 from adapters.postgres.sql import load_queries
 from adapters.postgres.transactions import held
+from domain.crash_points import crash_point
 from domain.errors import PermanentError
 from domain.jobs import Lease
 from domain.notifications import Notification, NotificationReport, Preference, Seen, Way
@@ -55,6 +56,7 @@ class PostgresNotifications:
         with held(self._pool, lease) as connection:
             report = self._add(connection, notification, lease)
             PostgresJobs(connection, lease).finish()
+            crash_point("before_notification_commits")
         lease.settled = True
         return report
 

@@ -15,7 +15,7 @@ from tests.chaos.harness import run_all
 from tests.chaos.plan import FULL, QUICK
 from tests.chaos.report import Result, summary, table, write_docs, write_json
 
-console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 170)
+console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--fault", action="append", metavar="WORDS", help="only faults whose name has these words")
     parser.add_argument("--documents", type=int, metavar="N", help="documents per fault")
-    parser.add_argument("--quick", action="store_true", help="six faults, few documents, short leases")
+    parser.add_argument("--quick", action="store_true", help="seven faults, few documents, short leases")
     parser.add_argument("--at-a-time", type=int, default=2, metavar="N", help="faults that run side by side, apart")
     parser.add_argument("--report", type=Path, default=Path("chaos-report.json"), metavar="FILE")
     parser.add_argument(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adapters.embedded.stack import Stack
 from tests.chaos.marks import Mark
+from tests.chaos.plan import RECOVERY_P99_SECONDS, Plan
 from tests.chaos.site import Site
 
 #: Stands between workers and servers; yields the addresses to use instead.
@@ -23,7 +24,9 @@ class Fault:
     """One row of the table.
 
     `disturbed` are the states of jobs that the fault can hurt, `mark` what every `mark_every`-th file makes a sabotaged
-    parser do.
+    parser do. `has_families`: jobs of every family run beside the documents, of which
+    there are fewer. `recovery_seconds`: within which 99 % of
+    the jobs that were in flight must have ended.
     """
 
     name: str
@@ -35,7 +38,13 @@ class Fault:
     mark: Mark | None = None
     mark_every: int = 20
     refuses_uploads: bool = False
+    has_families: bool = False
+    recovery_seconds: float = RECOVERY_P99_SECONDS
     skip: Callable[[], str] = lambda: ""
+
+    def documents(self, plan: Plan) -> int:
+        """Return how many documents the run has."""
+        return plan.documents // 3 if self.has_families else plan.documents
 
 
 FAULTS: dict[str, Fault] = {}

@@ -9,6 +9,7 @@ from tests.chaos import embedding_faults
 from tests.chaos import storage_faults
 from tests.chaos import clock_faults
 from tests.chaos import crash_faults
+from tests.chaos import family_faults
 from tests.chaos.fault import FAULTS, Fault
 
 __all__ = ["FAULTS", "QUICK_FAULTS", "Fault"]
@@ -21,4 +22,5 @@ QUICK_FAULTS = (
     "FLUSHALL, ten times",
     "sandbox segfaults on some files",
     "crash point after_embedding_before_storing",
+    "every family: kill -9 of the worker until each is met",
 )

@@ -6,9 +6,11 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 from tests.chaos.documents import make_documents, marked_every
+from tests.chaos.families import Load, Outside, outside_servers
 from tests.chaos.fault import Fault
 from tests.chaos.invariants import judge, judge_remains
 from tests.chaos.plan import Plan
@@ -29,14 +31,18 @@ def run_all(
 
 def run(fault: Fault, plan: Plan, *, say: Say = print, logs: Path | None = None) -> Result:
     """Run a fault in a world of its own; whatever goes wrong is in the result."""
-    count = plan.documents
+    count = fault.documents(plan)
     result, began = Result(fault.name, count, skipped=fault.skip()), time.monotonic()
     if not result.skipped:
         uploads = make_documents(
             count, marked=marked_every(fault.mark_every, count, fault.mark) if fault.mark else None
         )
-        with a_site(plan, uploads, extra=fault.environment, proxied=fault.proxied) as site:
-            site.disturbed = fault.disturbed
+        with (
+            outside_servers() if fault.has_families else nullcontext() as outside,
+            a_site(plan, uploads, extra=_environment(fault, outside), proxied=fault.proxied) as site,
+        ):
+            site.disturbed, site.recovery_seconds = fault.disturbed, fault.recovery_seconds
+            site.load = Load(site, outside) if outside else None
             try:
                 _run(fault, site, result, say)
             except Exception:
@@ -48,11 +54,17 @@ def run(fault: Fault, plan: Plan, *, say: Say = print, logs: Path | None = None)
     return result
 
 
+def _environment(fault: Fault, outside: Outside | None) -> dict[str, str]:
+    return fault.environment | (outside.environment if outside else {})
+
+
 def _run(fault: Fault, site: Site, result: Result, say: Say) -> None:
     count = len(site.uploads)
     first, rest = site.uploads[: count * 2 // 3], site.uploads[count * 2 // 3 :]
     fault.start(site)
     site.upload(first)
+    for _ in range(site.plan.rounds if site.load else 0):
+        site.load.order()
     say(f"{fault.name}: {len(first)} documents uploaded")
     site.wait_for_ready(count // 3)
     with site.uploading(rest):

@@ -13,6 +13,8 @@ class Plan:
     valkey_outage_seconds: float = 60
     exhausted_seconds: float = 10
     patience_seconds: float = 150
+    #: Rounds of jobs of every family that are there when the fault strikes.
+    rounds: int = 3
 
     @property
     def quick(self) -> bool:
@@ -20,7 +22,9 @@ class Plan:
 
 
 FULL = Plan()
-QUICK = Plan(documents=60, lease_seconds=6, heartbeat_seconds=2, valkey_outage_seconds=10, patience_seconds=60)
+QUICK = Plan(
+    documents=60, lease_seconds=6, heartbeat_seconds=2, valkey_outage_seconds=10, patience_seconds=60, rounds=1
+)
 
 #: Recovery of 99 % of the affected documents, after the fault's end.
 RECOVERY_P99_SECONDS = 30.0

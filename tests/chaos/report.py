@@ -15,11 +15,13 @@ BEGIN, END = "<!-- chaos: begin -->", "<!-- chaos: end -->"
 FIELDS = (
     "fault",
     "documents",
+    "other_jobs",
     "lost",
     "doubled",
     "nonterminal",
     "unsettled",
     "reembedded_tokens",
+    "mails_twice",
     "recovery_p50_seconds",
     "recovery_p99_seconds",
     "recovery_max_seconds",
@@ -27,11 +29,13 @@ FIELDS = (
 HEADINGS = (
     "fault",
     "documents",
+    "other jobs",
     "lost",
     "doubled",
     "unfinished jobs",
     "unsettled",
     "tokens paid twice",
+    "mails sent twice",
     "recovery p50",
     "p99",
     "max",
@@ -44,11 +48,13 @@ class Result:
 
     fault: str
     documents: int
+    other_jobs: int = 0
     lost: int = 0
     doubled: int = 0
     nonterminal: int = 0
     unsettled: int = 0
     reembedded_tokens: int = 0
+    mails_twice: int = 0
     recovery_p50_seconds: float = 0.0
     recovery_p99_seconds: float = 0.0
     recovery_max_seconds: float = 0.0
@@ -68,6 +74,7 @@ class Result:
         verdict = "BROKEN" if self.broken else "ok"
         return (
             f"{self.fault}: {verdict} in {self.seconds:.0f} s; {self.documents} documents, "
+            f"{self.other_jobs} other jobs, "
             f"{self.affected} jobs in flight, {self.rescued} rescued, recovery p99 {self.recovery_p99_seconds:.1f} s"
         )
 
@@ -90,8 +97,9 @@ def summary(results: Sequence[Result], seconds: float) -> str:
     """Say what was done and how it ended."""
     ran = [result for result in results if not result.skipped]
     broken = sum(bool(result.broken) for result in ran)
-    documents = sum(result.documents for result in ran)
-    return f"{len(ran)} faults, {documents:,} documents, {seconds / 60:.1f} minutes: {broken or 'no'} broken promises"
+    documents, others = sum(result.documents for result in ran), sum(result.other_jobs for result in ran)
+    load = f"{documents:,} documents, {others:,} other jobs"
+    return f"{len(ran)} faults, {load}, {seconds / 60:.1f} minutes: {broken or 'no'} broken promises"
 
 
 def write_docs(results: Sequence[Result], seconds: float) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import psycopg
@@ -19,15 +19,21 @@ from adapters.bootstrap import ProducerRuntime, make_producer, prepare_database
 from adapters.embedded.stack import Stack, embedded_stack
 from adapters.settings import Settings
 from domain.errors import TransientError
+from domain.jobs import SYSTEM_WORKSPACE
 from tests.builders import WORKSPACE
 from tests.chaos.counting import CountingServer
 from tests.chaos.documents import Upload
-from tests.chaos.plan import BATCH_TEXTS, PROCESSES, THREADS, Plan
+from tests.chaos.plan import BATCH_TEXTS, PROCESSES, RECOVERY_P99_SECONDS, THREADS, Plan
 from tests.chaos.processes import SCHEDULER, Program, start_program, wait_until, worker_command
 from tests.conftest import short_folder
 
+if TYPE_CHECKING:
+    from tests.chaos.families import Load
+
 DIMENSIONS = 64
-IN_FLIGHT = "SELECT id FROM jobs WHERE document_id IS NOT NULL AND state = ANY(%s)"
+
+#: Housekeeping is nobody's job.
+IN_FLIGHT = f"SELECT id FROM jobs WHERE workspace_id <> '{SYSTEM_WORKSPACE}' AND state = ANY(%s)"
 
 
 @dataclass
@@ -42,6 +48,7 @@ class Site:
     producer: ProducerRuntime
     uploads: Sequence[Upload]
     disturbed: tuple[str, ...] = ("running",)
+    recovery_seconds: float = RECOVERY_P99_SECONDS
     workers: list[Program] = field(default_factory=list)
     schedulers: list[Program] = field(default_factory=list)
     ids: dict[str, UUID] = field(default_factory=dict)
@@ -51,6 +58,10 @@ class Site:
     cut_attempts: int = 0
     #: Documents that end as failed because of the fault, rightly, with the code they must have.
     given_up: dict[str, str] = field(default_factory=dict)
+    #: What runs beside documents, for faults that ask for it.
+    load: "Load | None" = None
+    #: The families of which the fault must have met a job.
+    must_meet: frozenset[str] = frozenset()
     blows: int = 0
     refused_uploads: int = 0
     stale_writes: int = 0
@@ -103,6 +114,12 @@ class Site:
             self._database = psycopg.connect(self.database_url, autocommit=True, application_name="chaos")
         return self._database
 
+    @contextmanager
+    def connected(self) -> "Iterator[psycopg.Connection[Any]]":
+        """Lend a connection of its own, for one transaction."""
+        with psycopg.connect(self.database_url, application_name="chaos") as connection:
+            yield connection
+
     # What happens
 
     def start_workers(
@@ -143,19 +160,32 @@ class Site:
         thread.join(self.plan.patience_seconds)
 
     @contextmanager
-    def blow(self, *, cut_attempts: int = 0) -> Iterator[None]:
-        """Strike inside: recovery of what is in flight just before is counted from the end of the block."""
+    def blow(self, *, cut_attempts: int = 0, lasts: bool = False) -> Iterator[None]:
+        """Strike inside: recovery of what is in flight just before is counted from the end of the block.
+
+        `lasts`: the block takes a while, so what is in flight at its end counts, too.
+        """
         self.blows += 1
         self.cut_attempts += cut_attempts
         in_flight = [row[0] for row in self.rows(IN_FLIGHT, list(self.disturbed))]
         yield
+        if lasts:
+            in_flight += [row[0] for row in self.rows(IN_FLIGHT, list(self.disturbed))]
         self.affected |= dict.fromkeys(in_flight, datetime.now(UTC))
 
+    def count_recovery_from_now(self) -> None:
+        """Make one blow of all that were: recovery of whatever they met is counted from here."""
+        self.affected = dict.fromkeys(self.affected, datetime.now(UTC))
+
     def ready(self) -> int:
-        return int(self.value("SELECT count(*) FROM documents WHERE state = 'ready'"))
+        return self._documents("ready")
 
     def terminal(self) -> int:
-        return int(self.value("SELECT count(*) FROM documents WHERE state IN ('ready', 'failed')"))
+        return self._documents("ready", "failed")
+
+    def _documents(self, *states: str) -> int:
+        query = "SELECT count(*) FROM documents WHERE workspace_id = %s AND state = ANY(%s)"
+        return int(self.value(query, WORKSPACE, list(states)))
 
     def wait_for_ready(self, count: int) -> None:
         wait_until(lambda: self.ready() >= count, seconds=self.plan.patience_seconds, what=f"{count} ready")
@@ -210,11 +240,11 @@ def a_site(
         (folder / "tmp").mkdir(mode=0o700)
         addresses = {"DATABASE_URL": str(stack.database_url), "REDIS_URL": str(stack.redis_url)}
         configured = _configuration(plan, folder, server) | extra
-        prepare_database(_settings(configured | addresses))
+        prepare_database(settings_of(configured | addresses))
         if proxied:
             addresses |= cleanup.enter_context(proxied(stack, folder))
         environment = configured | addresses
-        producer = make_producer(_settings(environment))
+        producer = make_producer(settings_of(environment))
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         site = Site(plan, folder, stack, server, inherited | environment, producer, uploads)
         cleanup.callback(site.close)
@@ -244,6 +274,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _settings(environment: dict[str, str]) -> Settings:
+def settings_of(environment: dict[str, str]) -> Settings:
     given = {name.lower(): value for name, value in environment.items()}
     return Settings(_env_file=None, **given)  # type: ignore[arg-type]

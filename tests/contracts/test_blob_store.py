@@ -1,5 +1,7 @@
 """One suite for every place that blobs can live in: a folder, memory, and S3 (a local server that speaks it)."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -217,3 +219,29 @@ def failing(megabytes: int, error: BaseException) -> Iterator[bytes]:
     for _ in range(megabytes):
         yield b"x" * MEGABYTE
     raise error
+
+
+DIE_WHILE_STORING = """
+import os, sys
+from adapters.blobs.store import ObstoreBlobStore
+
+def content():
+    for _ in range(40):
+        yield bytes(1 << 20)
+    os.kill(os.getpid(), 9)
+
+ObstoreBlobStore(sys.argv[1]).put("workspace/blob", content())
+"""
+
+
+def test_what_a_killed_process_was_storing_can_be_found_and_removed(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}"
+    done = subprocess.run([sys.executable, "-c", DIE_WHILE_STORING, url], check=False, timeout=60)
+    assert done.returncode == -9
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["blob#1"]
+
+    store = ObstoreBlobStore(url)
+    assert [key for keys in store.keys("workspace/") for key in keys] == ["workspace/blob"]
+    store.delete("workspace/blob")
+
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

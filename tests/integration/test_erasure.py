@@ -154,6 +154,32 @@ def test_an_erased_workspace_keeps_its_name_and_receipt_alone(desk: Desk) -> Non
     assert desk.files() == 1
 
 
+@pytest.mark.parametrize("deleted", [1, 3])
+def test_blobs_are_counted_once_though_the_job_dies_among_them(desk: Desk, deleted: int) -> None:
+    lease = desk.lease()
+    for number in range(3):
+        desk.document(f"secret {number}".encode())
+
+    class Fails(Exception):
+        pass
+
+    class Breaking(ObstoreBlobStore):
+        left = deleted
+
+        def delete(self, key: str) -> None:
+            super().delete(key)
+            self.left -= 1
+            if not self.left:
+                raise Fails
+
+    with pytest.raises(Fails):
+        desk.erase_all(lease, blobs=Breaking(f"file://{desk.folder}"))
+    report = desk.erase_all(lease)
+
+    assert desk.files() == 0
+    assert (report.counts["documents"], report.counts["blobs"]) == (3, 3)
+
+
 def test_every_table_of_a_workspace_is_erased_or_kept_on_purpose(desk: Desk) -> None:
     with_workspace = set(desk.rails.column(
         "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relkind = 'r'"

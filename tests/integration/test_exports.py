@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from adapters.blobs.store import ObstoreBlobStore
 from adapters.exports.files import TemporaryPartFiles
 from adapters.postgres.exports import ExportSearch, PostgresExports
 from domain.errors import JobCancelledError, LeaseLostError, PermanentError
-from domain.exports import ExportReport, export_workspace
+from domain.exports import ExportFormat, ExportKind, ExportReport, export_workspace
 from domain.jobs import Lease
 from tests.builders import WORKSPACE, Rails, a_ready_document, a_running_job, a_workspace
 
@@ -115,6 +116,19 @@ def test_pages_that_are_read_in_small_pieces_are_all_there(desk: Desk, monkeypat
     report = desk.run("jsonl")
 
     assert desk.manifest(report.export_id)["rows"]["pages"] == 20
+
+
+@pytest.mark.parametrize("wanted", ["jsonl", "parquet"])
+def test_a_killed_worker_leaves_no_temporary_file(wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has no name while it is written cannot be left behind by `kill -9`."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    kind = ExportKind.PAGES
+    rows = [("document", number, "The mill turns.", False) for number in range(10)]
+
+    with TemporaryPartFiles().write(ExportFormat(wanted), kind, iter([rows])) as file:
+        file.seek(0)
+        assert len(file.read()) > 0
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_an_empty_workspace_has_an_export_of_nothing(desk: Desk) -> None:

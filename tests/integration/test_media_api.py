@@ -83,7 +83,9 @@ def test_an_order_is_a_task(api: Api, rails: Rails, path: str, members: dict[str
     assert answer.status_code == 202
     assert answer.headers["Location"] == f"/tasks/{receipt['task_id']}"
     assert (job["actor"], job["queue"], job["workspace_id"]) == (actor, MEDIA_QUEUE, WORKSPACE)
-    assert api.get(f"/tasks/{receipt['task_id']}").json()["status"] == "pending"
+    task = api.get(f"/tasks/{receipt['task_id']}").json()
+    assert (task["status"], task["media_id"]) == ("pending", receipt["media_id"])
+    assert [each["media_id"] for each in api.get("/tasks").json()["items"]] == [receipt["media_id"]]
     assert api.get(f"/media/{receipt['media_id']}").json()["state"] == "pending"
     assert api.get(f"/media/{receipt['media_id']}/file").status_code == 409
 

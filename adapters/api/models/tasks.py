@@ -46,6 +46,7 @@ A_TASK_IN_FULL = {
     "progress": 62,
     "stage": "index_document",
     "document_id": A_DOCUMENT,
+    "media_id": None,
     "attempt": 1,
     "crash_count": 0,
     "cancel_requested": False,
@@ -77,6 +78,7 @@ class Task(Answer):
     progress: Percent
     stage: str
     document_id: UUID | None
+    media_id: UUID | None = Field(description="The picture that the task makes, or the file that it looks at.")
     attempt: Count = Field(description="Runs of this stage that count: parked and handed-back ones do not.")
     crash_count: Count
     cancel_requested: bool

@@ -1,6 +1,7 @@
 -- name: read_task
 -- Return one task of a workspace.
-SELECT * FROM tasks WHERE workspace_id = %(workspace_id)s AND id = %(id)s
+SELECT t.*, (SELECT m.id FROM media_files m WHERE m.job_id = t.id AND m.workspace_id = t.workspace_id) AS media_id
+FROM tasks t WHERE workspace_id = %(workspace_id)s AND id = %(id)s
 
 -- name: task_of_job
 -- Name the task that a job is the second half of.
@@ -11,7 +12,8 @@ ORDER BY e.created_at DESC LIMIT 1
 
 -- name: list_tasks
 -- List the tasks of a workspace that fit (NULL: any), the latest first.
-SELECT * FROM tasks
+SELECT t.*, (SELECT m.id FROM media_files m WHERE m.job_id = t.id AND m.workspace_id = t.workspace_id) AS media_id
+FROM tasks t
 WHERE workspace_id = %(workspace_id)s
   AND (%(statuses)s::text[] IS NULL OR status = ANY(%(statuses)s::text[]))
   AND (%(kind)s::text IS NULL OR kind = %(kind)s)

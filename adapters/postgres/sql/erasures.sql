@@ -67,7 +67,7 @@ ON CONFLICT (key) DO UPDATE SET delete_after = excluded.delete_after
 -- name: count_erased
 -- Add to what a receipt counts.
 UPDATE erasures SET
-    blob_key = %(blob_key)s,
+    blob_key = coalesce(%(blob_key)s, blob_key),
     counts = counts || (SELECT coalesce(jsonb_object_agg(key, coalesce((counts ->> key)::bigint, 0) + value::bigint), '{}')
                         FROM jsonb_each_text(%(counts)s))
 WHERE id = %(id)s
@@ -96,8 +96,17 @@ DELETE FROM jobs WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM jobs WHERE workspace_id = %(workspace_id)s AND id <> %(id)s AND finished_at IS NOT NULL
     LIMIT %(limit)s))
 
+-- name: condemn_blobs
+-- Let blobs be removed, by this job or by the sweeper; those that an erasure has counted already say so by their time.
+INSERT INTO unowned_blobs (key, delete_after) SELECT unnest(%(keys)s::text[]), '-infinity'
+ON CONFLICT (key) DO UPDATE SET delete_after = excluded.delete_after
+WHERE unowned_blobs.delete_after <> excluded.delete_after
+
 -- name: strike_out
 -- Forget blobs that are gone.
+WITH erasure AS (
+    UPDATE erasures SET blob_key = NULL WHERE id = %(id)s AND blob_key = ANY (%(keys)s)
+)
 DELETE FROM unowned_blobs WHERE key = ANY (%(keys)s)
 
 -- name: finish_erasure
