@@ -5,6 +5,7 @@ import warnings
 from io import BytesIO
 from typing import Any
 
+from adapters.images import child  # noqa: F401 - each child would read and run it anew
 from adapters.images.protocol import Order
 
 #: Turns an order's bytes back into the order, in the child.

@@ -5,17 +5,15 @@ once MuPDF repaired a file or stumbled over a compressed stream, every object th
 there and whole. A healthy file never gets this far: its pages cost nothing extra.
 """
 
-# PyMuPDF ships a py.typed marker, but its methods carry no types.
-# mypy: allow-untyped-calls
-
 import os
 import re
 import zlib
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from pymupdf import mupdf
+from adapters.pdf import mupdf
+from adapters.pdf.mupdf import PdfObj
 
 #: Warnings that only raise suspicion: each of them also occurs in files that lost nothing.
 _SUSPICIOUS = re.compile(
@@ -46,27 +44,27 @@ class DamageFinder:
         """Tell whether the structure had to be mended so far."""
         return bool(mupdf.pdf_was_repaired(self._pdf))
 
-    def lost_text(self, page: Any, warnings: str) -> bool:
+    def lost_text(self, page: PdfObj, warnings: str) -> bool:
         """Tell whether something that this page's text needs is missing; `warnings` are those of reading it."""
         if not self._suspicious and (self.is_repaired or _SUSPICIOUS.search(warnings)):
             self._suspicious = True
             self._cut = find_cut_object(self._file)
         return self._suspicious and not self._is_whole_page(page)
 
-    def _is_whole_page(self, node: Any) -> bool:
+    def _is_whole_page(self, node: PdfObj) -> bool:
         resources = mupdf.pdf_dict_gets_inheritable(node, "Resources")
         return (
-            mupdf.pdf_is_dict(node)
+            bool(mupdf.pdf_is_dict(node))
             and self._are_whole_contents(mupdf.pdf_dict_gets(node, "Contents"))
             and self._are_whole_resources(resources)
         )
 
-    def _are_whole_contents(self, contents: Any) -> bool:
+    def _are_whole_contents(self, contents: PdfObj) -> bool:
         """Judge one stream or an array of them; a page that names none is blank, not lost."""
         streams = _children(contents) if mupdf.pdf_is_array(contents) else [contents]
         return self._is_there(contents) and all(self._once(stream, self._is_genuine_stream) for stream in streams)
 
-    def _are_whole_resources(self, resources: Any) -> bool:
+    def _are_whole_resources(self, resources: PdfObj) -> bool:
         """Judge fonts and whatever may draw text; colours, patterns and states carry none."""
         drawings = mupdf.pdf_dict_gets(resources, "XObject")
         return (
@@ -76,20 +74,20 @@ class DamageFinder:
             and all(self._once(drawing, self._is_whole_drawing) for drawing in _children(drawings))
         )
 
-    def _is_whole_drawing(self, drawing: Any) -> bool:
+    def _is_whole_drawing(self, drawing: PdfObj) -> bool:
         """Judge a form by its stream and what that draws with; images carry no text."""
         if mupdf.pdf_to_name(mupdf.pdf_dict_gets(drawing, "Subtype")) == "Image":
             return True
         return self._is_genuine_stream(drawing) and self._are_whole_resources(mupdf.pdf_dict_gets(drawing, "Resources"))
 
-    def _is_whole(self, thing: Any) -> bool:
+    def _is_whole(self, thing: PdfObj) -> bool:
         """Judge an object and everything it refers to."""
         return self._once(thing, self._are_whole_children)
 
-    def _are_whole_children(self, thing: Any) -> bool:
+    def _are_whole_children(self, thing: PdfObj) -> bool:
         return self._deflated(thing) is not Deflated.BROKEN and all(self._is_whole(child) for child in _children(thing))
 
-    def _once(self, thing: Any, verdict: Callable[[Any], bool]) -> bool:
+    def _once(self, thing: PdfObj, verdict: Callable[[PdfObj], bool]) -> bool:
         """Ask once per object. It counts as whole while it is being judged, so that cycles end."""
         number = mupdf.pdf_to_num(thing)
         if number == 0:
@@ -99,7 +97,7 @@ class DamageFinder:
             self._verdicts[number] = self._is_there(thing) and verdict(thing)
         return self._verdicts[number]
 
-    def _is_there(self, thing: Any) -> bool:
+    def _is_there(self, thing: PdfObj) -> bool:
         """Tell whether a reference leads somewhere; what the end of the file cut off is not there.
 
         In a file that needed no repair a reference to nothing is legal and means null (ISO 32000-1, 7.3.10).
@@ -108,11 +106,11 @@ class DamageFinder:
             return True
         return not mupdf.pdf_is_null(thing) and mupdf.pdf_to_num(thing) != self._cut
 
-    def _is_genuine_stream(self, stream: Any) -> bool:
+    def _is_genuine_stream(self, stream: PdfObj) -> bool:
         """Tell whether operators that draw text are what was written: here a wrong checksum means wrong words."""
         return self._deflated(stream) is Deflated.WHOLE
 
-    def _deflated(self, thing: Any) -> "Deflated":
+    def _deflated(self, thing: PdfObj) -> "Deflated":
         """Inspect a deflated stream; other filters, and things that are no streams, are trusted."""
         if not mupdf.pdf_is_stream(thing):
             return Deflated.WHOLE
@@ -121,7 +119,7 @@ class DamageFinder:
         if mupdf.pdf_to_name(first) not in ("FlateDecode", "Fl"):
             return Deflated.WHOLE
         raw = mupdf.pdf_load_raw_stream_number(self._pdf, mupdf.pdf_to_num(thing))
-        return inspect_deflated(mupdf.fz_buffer_extract_copy(raw))
+        return inspect_deflated(bytes(raw))
 
 
 class Deflated(Enum):
@@ -172,7 +170,7 @@ def find_cut_object(stream: BinaryIO) -> int | None:
     return None
 
 
-def _children(thing: Any) -> list[Any]:
+def _children(thing: PdfObj) -> list[PdfObj]:
     if mupdf.pdf_is_array(thing):
         return [mupdf.pdf_array_get(thing, index) for index in range(mupdf.pdf_array_len(thing))]
     return [mupdf.pdf_dict_get_val(thing, index) for index in range(mupdf.pdf_dict_len(thing))]

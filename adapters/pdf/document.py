@@ -1,11 +1,7 @@
 """Reads one PDF with MuPDF. Runs in the parser child alone.
 
-It uses the MuPDF bindings inside PyMuPDF, not PyMuPDF's own classes: those load outline and metadata of every file, and
-importing them doubles the memory that each child inherits and touches.
+It uses MuPDF itself, not PyMuPDF's classes: those load outline and metadata of every file.
 """
-
-# PyMuPDF ships a py.typed marker, but its methods carry no types.
-# mypy: allow-untyped-calls
 
 import encodings.raw_unicode_escape  # noqa: F401 - needed when no file can be opened any more
 import re
@@ -13,8 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import BinaryIO
 
-from pymupdf import extra, mupdf
-
+from adapters.pdf import mupdf
 from adapters.pdf.damage import DamageFinder
 from adapters.pdf.protocol import Finished, Limits, Message, Opened, Order, PageRead, Refusal, Refused
 from adapters.sandbox.confinement import close_the_door
@@ -32,6 +27,8 @@ TEXT_FLAGS = (
     | mupdf.FZ_STEXT_DEHYPHENATE
 )
 _BUFFER_BYTES = 1 << 13
+#: MuPDF does not keep whom it talks to.
+_LISTENING: list[mupdf.DiagnosticCallback] = []
 _UNTURNED = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 #: MuPDF keeps every object and font that it has seen: 40 KB a page of a document joined from many.
@@ -107,7 +104,7 @@ def read_page(document: mupdf.FzDocument, number: int, damage: DamageFinder) -> 
     """Read one page; what an error leaves of it is an empty, lost page."""
     try:
         page = mupdf.fz_load_page(document, number - 1)
-        node = mupdf.pdf_page_from_fz_page(page).obj()
+        node = mupdf.PdfPage_obj(mupdf.pdf_page_from_fz_page(page))
         text = _read_text(page, node)
         lost = damage.lost_text(node, _take_warnings())
     except Exception as error:
@@ -118,17 +115,17 @@ def read_page(document: mupdf.FzDocument, number: int, damage: DamageFinder) -> 
 
 def _read_text(page: mupdf.FzPage, node: mupdf.PdfObj) -> str:
     """Return the page's text. A page that is shown turned is read as it was written."""
-    if mupdf.pdf_to_int(mupdf.pdf_dict_get_inheritable(node, mupdf.PDF_ENUM_NAME_Rotate)):
-        mupdf.pdf_dict_put_int(node, mupdf.PDF_ENUM_NAME_Rotate, 0)
-    text = mupdf.FzStextPage(extra.page_get_textpage(page, None, TEXT_FLAGS, _UNTURNED))
+    if mupdf.pdf_to_int(mupdf.pdf_dict_gets_inheritable(node, "Rotate")):
+        mupdf.pdf_dict_puts(node, "Rotate", mupdf.pdf_new_int(0))
+    text = mupdf.FzStextPage(mupdf.page_get_textpage(page, None, TEXT_FLAGS, _UNTURNED))
     buffer = mupdf.fz_new_buffer(_BUFFER_BYTES)
-    extra.JM_print_stext_page_as_text(buffer, text)
-    return bytes(mupdf.fz_buffer_extract_copy(buffer)).decode("raw_unicode_escape", "replace")
+    mupdf.JM_print_stext_page_as_text(buffer, text)
+    return bytes(buffer).decode("raw_unicode_escape", "replace")
 
 
 def _refuse_document(document: mupdf.FzDocument, limits: Limits) -> Refused | None:
     pdf = mupdf.pdf_document_from_fz_document(document)
-    if not pdf.m_internal:
+    if not pdf:
         return Refused(Refusal.NOT_A_PDF, 0)
     if mupdf.fz_needs_password(document) and not mupdf.fz_authenticate_password(document, ""):
         return Refused(Refusal.ENCRYPTED, 0)
@@ -145,8 +142,7 @@ def prepare_mupdf() -> list[str]:
     And spare it the colours of the text: with colour management the first CMYK colour costs 35 ms, each profile more.
     """
     said: list[str] = []
-    mupdf.fz_set_warning_callback(said.append)
-    mupdf.fz_set_error_callback(said.append)
+    _LISTENING.extend(mupdf.DiagnosticCallback(kind, said.append) for kind in ("warning", "error"))
     mupdf.fz_disable_icc()
     return said
 
