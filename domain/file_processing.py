@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from domain.errors import FailureCode, PermanentError
 from domain.filetypes import HEAD_BYTES, FileType, describe, find_type
+from domain.ids import new_id
 from domain.intake import Upload, adopt_document, stored_blob, uploaded_document
 from domain.jobs import Lease
 from domain.media import MediaFile, MediaKind, NewMedia, thumbnail_recipe
@@ -106,11 +107,11 @@ def _as_document(unit: Unit, media: MediaFile) -> RoutingReport:
 def _as_image(unit: Unit, media: MediaFile, file_type: FileType) -> RoutingReport:
     unit.media.become(media, media_type=file_type)
     thumbnail = NewMedia(
-        id=uuid4(),
+        id=new_id(),
         workspace_id=media.workspace_id,
         kind=MediaKind.THUMBNAIL,
         name=media.name,
-        job_id=uuid4(),
+        job_id=new_id(),
         recipe=thumbnail_recipe(),
         source_media_id=media.id,
     )

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from domain.documents import Document, DocumentState
 from domain.errors import FailureCode, PermanentError, TransientError
+from domain.ids import new_id
 from domain.ports import BlobStore, Transactions, Unit
 
 #: A PDF says so within its first kilobyte (ISO 32000-1, annex H, note 13).
@@ -173,7 +174,7 @@ def uploaded_document(
 ) -> Document:
     """Describe the document that stored bytes are to be."""
     return Document(
-        id=uuid4(),
+        id=new_id(),
         workspace_id=workspace_id,
         name=name.replace("\0", "")[:255] or "document.pdf",
         state=DocumentState.UPLOADED,
@@ -182,7 +183,7 @@ def uploaded_document(
         byte_count=byte_count,
         generation=0,
         target_generation=1,
-        job_id=uuid4(),
+        job_id=new_id(),
     )
 
 
@@ -250,7 +251,7 @@ def _exchange_blob(unit: Unit, *, old: str, new: str) -> None:
 
 def restart_document(unit: Unit, document_id: UUID, workspace_id: UUID, *, blob_key: str | None = None) -> UUID | None:
     """Start a ready or failed document over inside the caller's transaction; return the job, None if it is neither."""
-    job_id = uuid4()
+    job_id = new_id()
     if not unit.intake.reindex(document_id, workspace_id, job_id, blob_key=blob_key):
         return None
     return unit.jobs.enqueue("extract_document", document_id, workspace_id, job_id=job_id)

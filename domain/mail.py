@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from domain.errors import FailureCode, InvalidMailError, PermanentError
+from domain.ids import new_id
 
 #: RFC 5321, 4.5.3.1: a path has 256 characters, two of them brackets; a local part 64.
 LONGEST_ADDRESS, LONGEST_LOCAL_PART = 254, 64
@@ -158,7 +159,7 @@ def create_mailing(
     letter = _checked_letter(workspace_id, letter)
     composer.check(letter, checked[0])
     job = "send_bulk_emails" if is_bulk else "send_single_email"
-    mailing = NewMailing(uuid4(), workspace_id, job, letter, checked, rate_limit, in_doubt)
+    mailing = NewMailing(new_id(), workspace_id, job, letter, checked, rate_limit, in_doubt)
     return intake.add(mailing, confirm)
 
 

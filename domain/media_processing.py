@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from domain.crash_points import crash_point
 from domain.errors import FailureCode, PermanentError
 from domain.filetypes import IMAGES, FileType, describe, find_type
+from domain.ids import new_id
 from domain.intake import AT_ONCE, Upload, stored_blob
 from domain.jobs import Lease
 from domain.media import JOB_OF_KIND, MediaFile, MediaKind, NewMedia, Picture, PictureMaker, Recipe
@@ -131,11 +132,11 @@ def order_picture(
         if name is None:
             return None
         media = NewMedia(
-            id=uuid4(),
+            id=new_id(),
             workspace_id=workspace_id,
             kind=kind,
             name=name,
-            job_id=uuid4(),
+            job_id=new_id(),
             recipe=recipe,
             source_media_id=media_id,
             source_document_id=document_id,
@@ -172,11 +173,11 @@ def stored_media(
 ) -> NewMedia:
     """Describe stored bytes as the row that is to own them; a `file` gets the job that looks at it."""
     return NewMedia(
-        id=uuid4(),
+        id=new_id(),
         workspace_id=workspace_id,
         kind=kind,
         name=name.replace("\0", "")[:255] or "file",
-        job_id=uuid4() if kind is MediaKind.FILE else None,
+        job_id=new_id() if kind is MediaKind.FILE else None,
         blob_key=blob_key,
         content_sha256=upload.sha256,
         byte_count=upload.byte_count,

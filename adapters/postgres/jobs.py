@@ -4,11 +4,12 @@ import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from adapters.postgres.ledger import NewJob, enqueue_in, succeed_in
 from adapters.postgres.pool import Connection
 from domain.errors import InvalidJobError, LeaseLostError
+from domain.ids import new_id
 from domain.jobs import JOBS, SYSTEM_WORKSPACE, Lease, check_params, find_job, parse_uuid
 
 
@@ -23,7 +24,7 @@ def named_job(
         "args": [],
         "kwargs": check_params(spec, params),
         "options": {},
-        "message_id": str(job_id or uuid4()),
+        "message_id": str(job_id or new_id()),
         "message_timestamp": time.time_ns() // 1_000_000,
     }
     return message_job(message, delay=delay)

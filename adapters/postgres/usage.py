@@ -1,12 +1,12 @@
 """Token budgets: reserve before spending, settle after."""
 
 from datetime import timedelta
-from uuid import uuid4
 
 from adapters.postgres.pool import Connection, LazyPool
 from adapters.postgres.sql import load_queries
 from domain.documents import Document
 from domain.errors import FailureCode, ParkedError, PermanentError
+from domain.ids import new_id
 from domain.usage import Reservation
 
 _USAGE = load_queries("usage")
@@ -22,7 +22,7 @@ class PostgresUsage:
     def reserve(self, document: Document, tokens: int) -> None:
         """See the port."""
         self._check_budget(document, tokens)
-        params = {"id": uuid4(), "workspace_id": document.workspace_id, "job_id": document.job_id, "tokens": tokens}
+        params = {"id": new_id(), "workspace_id": document.workspace_id, "job_id": document.job_id, "tokens": tokens}
         self._connection.execute(_USAGE["reserve"], params | {"ttl": self._ttl})
 
     def settle(self, document: Document, *, batch: int, reserved: int, spent: int) -> bool:

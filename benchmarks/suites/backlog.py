@@ -18,7 +18,7 @@ FREE_AT_A_TIME = 1_000
 
 JOBS = """
 INSERT INTO jobs (id, queue, actor, message, workspace_id)
-SELECT gen_random_uuid(), %(queue)s, 'noop',
+SELECT uuidv7(), %(queue)s, 'noop',
        jsonb_build_object('queue_name', %(queue)s::text, 'actor_name', 'noop', 'args', '[]'::jsonb, 'options',
                           '{}'::jsonb, 'kwargs', '{}'::jsonb, 'message_id', number::text, 'message_timestamp', 0),
        (%(tenants)s::uuid[])[1 + number %% %(count)s]
@@ -26,7 +26,7 @@ FROM generate_series(1, %(jobs)s) AS number
 """
 RESERVATIONS = """
 INSERT INTO token_reservations (id, workspace_id, tokens, expires_at)
-SELECT gen_random_uuid(), %(workspace)s, 1000,
+SELECT uuidv7(), %(workspace)s, 1000,
        now() + CASE WHEN number <= %(stale)s THEN interval '-1 hour' ELSE interval '1 day' END
 FROM generate_series(1, %(rows)s) AS number ORDER BY random()
 """
