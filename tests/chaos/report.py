@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-PAGES = (Path(__file__).parents[2] / "docs" / "reliability.md", Path(__file__).parents[2] / "README.md")
+ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- chaos: begin -->", "<!-- chaos: end -->"
 
 #: What the report holds of every fault, in this order.
@@ -103,12 +103,14 @@ def summary(results: Sequence[Result], seconds: float) -> str:
 
 
 def write_docs(results: Sequence[Result], seconds: float) -> None:
-    """Put table and summary between the markers of docs/reliability.md and the README."""
-    said = f"{summary(results, seconds)}, {_machine()}."
-    for page in PAGES:
+    """Put table and summary between the markers of docs/reliability.md and, folded, of the README."""
+    said, rows = f"{summary(results, seconds)}, {_machine()}.", _markdown(results)
+    folded = f"<details>\n<summary>Every fault</summary>\n\n{rows}\n\n</details>"
+    for name, section in {"docs/reliability.md": f"{rows}\n\n{said}", "README.md": f"{said}\n\n{folded}"}.items():
+        page = ROOT / name
         head, rest = page.read_text(encoding="utf-8").split(BEGIN)
         tail = rest.split(END)[1]
-        page.write_text(f"{head}{BEGIN}\n{_markdown(results)}\n\n{said}\n{END}{tail}", encoding="utf-8")
+        page.write_text(f"{head}{BEGIN}\n{section}\n{END}{tail}", encoding="utf-8")
 
 
 def _machine() -> str:
