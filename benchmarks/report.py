@@ -52,8 +52,8 @@ SENTENCES = {
 }
 
 README_HEAD = """\
-Every contender in one run, on the same machine, files, model and servers; ratios are medians of {rounds} interleaved
-rounds on {cores} cores. `make bench` repeats it; method and limits: [docs/benchmarks.md](docs/benchmarks.md).
+Every contender in turn on the same machine, files, model and servers; ratios are medians over interleaved rounds (at
+least {rounds}) on {cores} cores. `make bench` repeats it; method and limits: [docs/benchmarks.md](docs/benchmarks.md).
 """
 README_CHART = "![Pages a second](benchmarks/results/latest-bulk_local.svg)\n"
 QUICK_NOTE = "A quick run: it shows that the benchmark runs, not how fast anything is."
@@ -72,7 +72,7 @@ def provenance(results: Mapping[str, Any]) -> str:
     machine, versions = results["machine"], results["versions"]
     known = ", ".join(f"{name} {value}" for name, value in versions.items() if value)
     lines = [
-        f"Taken {results['taken_at']}, {results['rounds']} rounds, on {machine['cores']} cores of "
+        f"Taken {results['taken_at']}, at least {results['rounds']} rounds, on {machine['cores']} cores of "
         f"{machine['processor']}, {machine['memory_gib']} GiB, {machine['system']}.",
         f"Versions: {known}.",
         *([f"**Note: {results['note']}**"] if results["note"] else []),

@@ -38,7 +38,8 @@ class Results:
 
     def add(self, name: str, suite: Mapping[str, Any], *, seconds: float, skipped: Mapping[str, str]) -> None:
         """Add what a suite found."""
-        self.suites[name] = {"taken_at": _now(), "seconds": round(seconds), "note": self.note, **suite}
+        about = {"taken_at": _now(), "seconds": round(seconds), "rounds": self.rounds, "note": self.note}
+        self.suites[name] = about | suite
         self.skipped |= skipped
         self.ratios = ratios_of(self.suites)
 
@@ -52,6 +53,7 @@ class Results:
             return self
         merged = Results(**asdict(self))
         merged.suites = earlier.suites | self.suites
+        merged.rounds = min(suite.get("rounds", earlier.rounds) for suite in merged.suites.values())
         merged.skipped = earlier.skipped | self.skipped
         merged.ratios = ratios_of(merged.suites)
         return merged
