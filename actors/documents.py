@@ -15,11 +15,11 @@ log = structlog.get_logger(__name__)
 
 @stage
 def extract_document(document_id: str, workspace_id: str) -> None:
-    """Read the document's pages and hand it to `index_document`. A second delivery resumes at the missing page."""
+    """Read the document's pages, and index a small one at once. A second delivery resumes at the missing page."""
     runtime, lease = actors.runtime(), current_lease()
     report = runtime.extract_document(UUID(document_id), UUID(workspace_id), lease=lease)
     log.info("document_extracted", **asdict(report))
-    count_extraction(report)
+    count_extraction(report, model=runtime.embedding_model)
 
 
 @stage

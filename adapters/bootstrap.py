@@ -47,9 +47,9 @@ from domain.housekeeping import (
     sweep_blobs,
     sweep_documents,
 )
-from domain.indexing import IndexingReport, index_document
+from domain.indexing import Indexer, IndexingReport, index_document
 from domain.intake import Receipt, delete_document, receive_document, reindex_document, replace_document
-from domain.jobs import EXTRACT_QUEUE, MEDIA_QUEUE
+from domain.jobs import EXTRACT_QUEUE, INDEX_QUEUE, MEDIA_QUEUE
 from domain.ledger import DispatchTable, LeaseTable
 from domain.live import LiveBell
 from domain.mail_delivery import MailingReport
@@ -198,25 +198,32 @@ def open_worker_runtime(settings: Settings, pool: LazyPool, queues: Collection[s
             reader.kept_warm() if EXTRACT_QUEUE in queues else nullcontext(),
             maker.kept_warm() if MEDIA_QUEUE in queues else nullcontext(),
         ):
-            yield bind_worker(settings, pool, make_embedder(settings), reader, maker)
+            yield bind_worker(settings, pool, make_embedder(settings), reader, maker, queues)
     finally:
         pool.close()
 
 
-def bind_worker(
-    settings: Settings, pool: LazyPool, embedder: Embedder, reader: PageReader, maker: PictureMaker
+def bind_worker(  # noqa: PLR0917 - what only a worker process has
+    settings: Settings,
+    pool: LazyPool,
+    embedder: Embedder,
+    reader: PageReader,
+    maker: PictureMaker,
+    queues: Collection[str],
 ) -> WorkerRuntime:
-    """Bind the workers' use cases to their ports."""
+    """Bind the workers' use cases to their ports. A process that serves `queues` of both stages does both at once."""
     transactions = make_transactions(settings, pool)
+    indexer = Indexer(Chunker(settings.chunk_tokens, settings.chunk_overlap_tokens), embedder)
     return WorkerRuntime(
         extract_document=partial(
-            extract_document, transactions=transactions, blobs=make_blobs(settings), reader=reader
+            extract_document,
+            transactions=transactions,
+            blobs=make_blobs(settings),
+            reader=reader,
+            indexer=indexer if INDEX_QUEUE in queues else None,
         ),
         index_document=partial(
-            index_document,
-            transactions=transactions,
-            chunker=Chunker(settings.chunk_tokens, settings.chunk_overlap_tokens),
-            embedder=embedder,
+            index_document, transactions=transactions, chunker=indexer.chunker, embedder=indexer.embedder
         ),
         cleanup_stale_reservations=partial(cleanup_stale_reservations, reservations=make_reservations(settings, pool)),
         sweep_documents=partial(sweep_documents, transactions=transactions),

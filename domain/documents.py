@@ -37,8 +37,8 @@ IN_FLIGHT = frozenset({S.UPLOADED, S.EXTRACTING, S.INDEXING})
 class Document:
     """A document as its jobs see it.
 
-    `generation` is what readers see (0: nothing yet); `target_generation` is being built, and has `pages_done` pages so
-    far. `job_id` is the only job that may move the document on.
+    `generation` is what readers see (0: nothing yet); `target_generation` is being built, and has `pages_done` of its
+    `page_count` pages so far. `job_id` is the only job that may move the document on.
     """
 
     id: UUID
@@ -52,6 +52,7 @@ class Document:
     target_generation: int
     job_id: UUID | None
     pages_done: int = 0
+    page_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,11 @@ class PageBatch:
     def is_last(self) -> bool:
         """Whether it ends with the file's last page."""
         return bool(self.pages) and self.pages[-1].number == self.page_count
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has every page of the file."""
+        return self.is_last and self.pages[0].number == 1
 
 
 @dataclass(frozen=True, slots=True)

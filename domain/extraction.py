@@ -1,14 +1,15 @@
 """Turn a file into stored pages."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from domain.crash_points import crash_point
-from domain.documents import Document, PageBatch
-from domain.errors import FailureCode, PermanentError, TransientError
+from domain.documents import Document, Page, PageBatch
+from domain.errors import FailureCode, ParkedError, PermanentError, TransientError
+from domain.indexing import NO_TEXT_SENTENCE, Indexer, Indexing, IndexingReport
 from domain.jobs import Lease
 from domain.ports import BlobStore, PageReader, PagesRead, Transactions
 
@@ -17,20 +18,19 @@ PARSER_DEATHS = frozenset({FailureCode.PARSER_CRASHED, FailureCode.PARSE_MEMORY,
 
 REPAIRED_WARNING = "The file's structure was damaged and has been repaired; every page was read."
 
-NO_TEXT_SENTENCE = (
-    "The file has no text layer: its pages are empty, scanned images, or an XFA form. Run text recognition (OCR) on "
-    "it, or print it to a new PDF, and upload the result."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class ExtractionReport:
-    """What one extraction did. `skipped`: the document was gone, done, or in another job's hands."""
+    """What one extraction did. `skipped`: the document was gone, done, or in another job's hands.
+
+    `indexing`: what followed at once, in the same attempt; None when another job does it.
+    """
 
     skipped: bool = False
     resumed_after: int = 0
     pages: int = 0
     characters: int = 0
+    indexing: IndexingReport | None = None
 
 
 def extract_document(
@@ -41,13 +41,15 @@ def extract_document(
     transactions: Transactions,
     blobs: BlobStore,
     reader: PageReader,
+    indexer: Indexer | None = None,
 ) -> ExtractionReport:
     """Read the document's pages, store them as they arrive, and put in the job that indexes them.
 
-    A second run continues at the first missing page. The last transaction hands the document on and ends the job. A
-    file that killed its parser is tried once more; then its content is quarantined until the parser's version changes.
+    A second run continues at the first missing page. The last transaction hands the document on and ends the job. With
+    an `indexer`, a document that was read in one batch is indexed at once, from the pages in memory. A file that killed
+    its parser is tried once more; then its content is quarantined until the parser's version changes.
 
-    Raises PermanentError for files that cannot be read, TransientError, LeaseLostError.
+    Raises PermanentError for files that cannot be read, TransientError, LeaseLostError, and what indexing raises.
     """
     with transactions(lease) as unit:
         document = unit.documents.start_extraction(document_id, workspace_id, lease.job_id)
@@ -57,21 +59,12 @@ def extract_document(
         quarantined = unit.parser_deaths.find(document, reader.version)
         if quarantined is not None:
             raise quarantined
-    last, repaired = _read_pages(document, lease=lease, transactions=transactions, blobs=blobs, reader=reader)
-    with transactions(lease) as unit:
-        if last is not None:
-            unit.pages.add(document, last)
-            crash_point("after_page_batch")
-        read = unit.pages.summarise(document)
-        check_readable(read)
-        next_job_id = unit.jobs.enqueue("index_document", document.id, document.workspace_id)
-        warning = describe_flaws(read, repaired=repaired)
-        crash_point("after_outbox_insert")
-        unit.documents.finish_extraction(document, next_job_id=next_job_id, warning=warning)
-        unit.jobs.finish()
-        crash_point("before_extraction_commits")
-    crash_point("after_extraction_commits")
-    return ExtractionReport(resumed_after=document.pages_done, pages=read.pages, characters=read.characters)
+    attempt = _Attempt(document, lease, transactions)
+    last, repaired = attempt.read_pages(blobs, reader)
+    if indexer is not None and last is not None and last.is_whole:
+        with suppress(ParkedError):  # the workspace has no tokens left today: the job that indexes waits for them
+            return attempt.index_at_once(last, indexer, repaired=repaired)
+    return attempt.hand_over(last, repaired=repaired)
 
 
 def check_readable(read: PagesRead) -> None:
@@ -84,6 +77,13 @@ def check_readable(read: PagesRead) -> None:
         raise PermanentError(FailureCode.PDF_DAMAGED, message)
     if read.characters == 0:
         raise PermanentError(FailureCode.PDF_NO_TEXT, NO_TEXT_SENTENCE)
+
+
+def sum_up(pages: Sequence[Page]) -> PagesRead:
+    """Sum up pages that are all in memory."""
+    characters = [page.characters for page in pages]
+    lost = tuple(page.number for page in pages if page.lost)
+    return PagesRead(len(pages), sum(characters), characters.count(0), lost)
 
 
 def describe_flaws(read: PagesRead, *, repaired: bool) -> str | None:
@@ -113,46 +113,96 @@ def describe_salvage(pages: int) -> str:
     return " The first page was read." if pages == 1 else f" The first {pages} pages were read."
 
 
-def _read_pages(
-    document: Document, *, lease: Lease, transactions: Transactions, blobs: BlobStore, reader: PageReader
-) -> tuple[PageBatch | None, bool]:
-    """Store pages as they are read, all but the last batch, which is returned: one transaction stores it and goes on.
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One run over one document."""
 
-    Return, too, whether the file's structure was repaired.
-    """
-    repaired, last = False, None
-    with (
-        blobs.local_file(document.blob_key) as file,
-        closing(reader.read_pages(file, first_page=document.pages_done + 1)) as batches,
-        _counting_deaths(document, lease, transactions, reader.version),
-    ):
-        for batch in batches:
-            repaired |= batch.repaired
-            if batch.is_last:
-                last = batch
-                continue
-            with transactions(lease) as unit:  # also for an empty batch: the fence stops an attempt that is not wanted
+    document: Document
+    lease: Lease
+    transactions: Transactions
+
+    def read_pages(self, blobs: BlobStore, reader: PageReader) -> tuple[PageBatch | None, bool]:
+        """Store pages as they are read, all but the last batch, which is returned: what follows stores it, too.
+
+        Return, too, whether the file's structure was repaired. An earlier run may have left nothing to read.
+        """
+        document, repaired, last = self.document, False, None
+        if document.pages_done == document.page_count:
+            return None, False
+        with (
+            blobs.local_file(document.blob_key) as file,
+            closing(reader.read_pages(file, first_page=document.pages_done + 1)) as batches,
+            self._counting_deaths(reader.version),
+        ):
+            for batch in batches:
+                repaired |= batch.repaired
+                if batch.is_last:
+                    last = batch
+                    continue
+                with self.transactions(self.lease) as unit:  # an empty batch, too: the fence stops who is not wanted
+                    if batch.pages:
+                        unit.pages.add(document, batch)
                 if batch.pages:
-                    unit.pages.add(document, batch)
-            if batch.pages:
+                    crash_point("after_page_batch")
+                self.lease.checkpoint()
+        return last, repaired
+
+    def hand_over(self, last: PageBatch | None, *, repaired: bool) -> ExtractionReport:
+        """Store the last pages, put in the job that indexes the document, and end this one."""
+        document = self.document
+        with self.transactions(self.lease) as unit:
+            if last is not None:
+                unit.pages.add(document, last)
                 crash_point("after_page_batch")
-            lease.checkpoint()
-    return last, repaired
+            read = unit.pages.summarise(document)
+            check_readable(read)
+            next_job_id = unit.jobs.enqueue("index_document", document.id, document.workspace_id)
+            warning = describe_flaws(read, repaired=repaired)
+            crash_point("after_outbox_insert")
+            unit.documents.finish_extraction(document, next_job_id=next_job_id, pages=read.pages, warning=warning)
+            unit.jobs.finish()
+            crash_point("before_extraction_commits")
+        crash_point("after_extraction_commits")
+        return ExtractionReport(resumed_after=document.pages_done, pages=read.pages, characters=read.characters)
 
+    def index_at_once(self, whole: PageBatch, indexer: Indexer, *, repaired: bool) -> ExtractionReport:
+        """Store pages and chunks in one transaction, then embed and publish; the job ends with that.
 
-@contextmanager
-def _counting_deaths(
-    document: Document, lease: Lease, transactions: Transactions, parser_version: str
-) -> Iterator[None]:
-    """Turn the first death of the parser into another try; the second one quarantines the content."""
-    try:
-        yield
-    except PermanentError as error:
-        if error.code not in PARSER_DEATHS:
-            raise
-        with transactions(lease) as unit:
-            is_quarantined = unit.parser_deaths.record(document, parser_version, error)
-            salvaged = describe_salvage(unit.pages.summarise(document).pages)
-        if is_quarantined:
-            raise PermanentError(error.code, f"{error.message}{salvaged}") from error
-        raise TransientError(error.code, error.message, retry_after=timedelta(seconds=1)) from error
+        Raises ParkedError, with nothing stored, when the workspace has no tokens left.
+        """
+        read = sum_up(whole.pages)
+        check_readable(read)
+        indexing = Indexing(self.document, self.lease, self.transactions, indexer)
+        chunks = list(indexer.chunker.chunk_pages(whole.pages))
+        with self.transactions(self.lease) as unit:
+            unit.pages.add(self.document, whole)
+            crash_point("after_page_batch")
+            missing = indexing.store(unit, chunks)
+            unit.documents.finish_extraction(
+                self.document,
+                next_job_id=self.lease.job_id,
+                pages=read.pages,
+                warning=describe_flaws(read, repaired=repaired),
+                chunks=len(chunks),
+                embedded=len(chunks) - len(missing),
+            )
+            crash_point("before_extraction_commits")
+        crash_point("after_extraction_commits")
+        return ExtractionReport(
+            pages=read.pages, characters=read.characters, indexing=indexing.embed_and_publish(missing, len(chunks))
+        )
+
+    @contextmanager
+    def _counting_deaths(self, parser_version: str) -> Iterator[None]:
+        """Turn the first death of the parser into another try; the second one quarantines the content."""
+        try:
+            yield
+        except PermanentError as error:
+            if error.code not in PARSER_DEATHS:
+                raise
+            with self.transactions(self.lease) as unit:
+                is_quarantined = unit.parser_deaths.record(self.document, parser_version, error)
+                salvaged = describe_salvage(unit.pages.summarise(self.document).pages)
+            if is_quarantined:
+                raise PermanentError(error.code, f"{error.message}{salvaged}") from error
+            raise TransientError(error.code, error.message, retry_after=timedelta(seconds=1)) from error

@@ -1,6 +1,6 @@
 """Turn stored pages into chunks with vectors, and show them to readers all at once."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -11,7 +11,6 @@ from domain.crash_points import crash_point
 from domain.documents import Chunk, Document, Page
 from domain.embedding import plan_batches
 from domain.errors import FailureCode, PermanentError, TransientError
-from domain.extraction import NO_TEXT_SENTENCE
 from domain.jobs import Lease
 from domain.patience import patiently
 from domain.ports import ChunkText, Embedder, Embeddings, Transactions, Unit
@@ -21,6 +20,19 @@ PAGES_PER_READ = 200
 
 #: Chunks stored in one transaction: some 300 ms, far from a heartbeat even on a busy machine.
 CHUNKS_PER_WRITE = 2000
+
+NO_TEXT_SENTENCE = (
+    "The file has no text layer: its pages are empty, scanned images, or an XFA form. Run text recognition (OCR) on "
+    "it, or print it to a new PDF, and upload the result."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexer:
+    """What cuts a document's text into passages and gives them vectors."""
+
+    chunker: Chunker
+    embedder: Embedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +70,9 @@ def index_document(
             return IndexingReport(skipped=True)
         unit.chunks.clear(document)
         pages = unit.pages.read(document, after=0, limit=PAGES_PER_READ)
-    attempt = _Attempt(document, lease, transactions, chunker, embedder)
-    chunks, missing = attempt.store_chunks(pages)
-    tokens = attempt.embed_and_publish(missing, chunks)
-    return IndexingReport(chunks=chunks, embedded=len(missing), reused=chunks - len(missing), tokens=tokens)
+    indexing = Indexing(document, lease, transactions, Indexer(chunker, embedder))
+    chunks, missing = indexing.store_chunks(pages)
+    return indexing.embed_and_publish(missing, chunks)
 
 
 def in_batches(chunks: Iterable[Chunk], size: int) -> Iterator[list[Chunk]]:
@@ -72,14 +83,13 @@ def in_batches(chunks: Iterable[Chunk], size: int) -> Iterator[list[Chunk]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class Indexing:
     """One run over one document; its steps in the order they happen."""
 
     document: Document
     lease: Lease
     transactions: Transactions
-    chunker: Chunker
-    embedder: Embedder
+    indexer: Indexer
 
     def store_chunks(self, first_pages: list[Page]) -> tuple[int, list[ChunkText]]:
         """Write the generation's chunks in short transactions: readers do not see them yet. The last one reserves.
@@ -87,40 +97,46 @@ class _Attempt:
         Return how many there are, and the texts that have no vector yet.
         """
         count = 0
-        for chunks in in_batches(self.chunker.chunk_pages(self._pages(first_pages)), CHUNKS_PER_WRITE):
+        for chunks in in_batches(self.indexer.chunker.chunk_pages(self._pages(first_pages)), CHUNKS_PER_WRITE):
             self.lease.checkpoint()
             count += len(chunks)
             with self.transactions(self.lease) as unit:
-                unit.chunks.add(self.document, chunks)
                 if len(chunks) < CHUNKS_PER_WRITE:
-                    return count, self._reserve(unit, count)
+                    return count, self._store_last(unit, chunks, count)
+                unit.chunks.add(self.document, chunks)
         if count == 0:
             raise PermanentError(FailureCode.PDF_NO_TEXT, NO_TEXT_SENTENCE)
         with self.transactions(self.lease) as unit:
-            return count, self._reserve(unit, count)
+            return count, self._store_last(unit, [], count)
 
-    def _reserve(self, unit: Unit, chunks: int) -> list[ChunkText]:
-        """Find the texts that have no vector yet and set their tokens aside."""
-        missing = unit.chunks.missing(self.document, self.embedder.model)
-        unit.usage.reserve(self.document, sum(text.token_count for text in missing))
-        unit.documents.record_chunks(self.document, chunks=chunks, embedded=chunks - len(missing), tokens=0)
+    def _store_last(self, unit: Unit, chunks: Sequence[Chunk], count: int) -> list[ChunkText]:
+        missing = self.store(unit, chunks)
+        unit.documents.record_chunks(self.document, chunks=count, embedded=count - len(missing), tokens=0)
         return missing
 
-    def embed_and_publish(self, missing: list[ChunkText], chunks: int) -> int:
-        """Embed batch by batch; the transaction that stores the last one publishes. Return the tokens spent."""
+    def store(self, unit: Unit, chunks: Sequence[Chunk]) -> list[ChunkText]:
+        """Store the last chunks, find the texts that have no vector yet and set their tokens aside."""
+        unit.chunks.add(self.document, chunks)
+        missing = unit.chunks.missing(self.document, self.indexer.embedder.model)
+        unit.usage.reserve(self.document, sum(text.token_count for text in missing))
+        return missing
+
+    def embed_and_publish(self, missing: list[ChunkText], chunks: int) -> IndexingReport:
+        """Embed batch by batch; the transaction that stores the last one publishes."""
         spent, left = 0, len(missing)
-        batches = plan_batches(missing, self.embedder.limits, tokens=lambda text: text.token_count)
+        embedder = self.indexer.embedder
+        batches = plan_batches(missing, embedder.limits, tokens=lambda text: text.token_count)
         for number, batch in enumerate(batches, start=1):
             self.lease.checkpoint()
-            result = self.embedder.embed([text.text for text in batch])
+            result = embedder.embed([text.text for text in batch])
             crash_point("after_embedding_before_storing")
             spent, left = spent + result.tokens, left - len(batch)
             patiently(partial(self._store_vectors, number, batch, result, (chunks - left, chunks)), self.lease)
         if not missing:
             with self.transactions(self.lease) as unit:
-                self._publish(unit)
+                self._publish(unit, chunks, tokens=0)
         crash_point("after_publishing_commits")
-        return spent
+        return IndexingReport(chunks=chunks, embedded=len(missing), reused=chunks - len(missing), tokens=spent)
 
     def _store_vectors(
         self, number: int, batch: list[ChunkText], result: Embeddings, progress: tuple[int, int]
@@ -128,22 +144,23 @@ class _Attempt:
         """Keep what a batch has brought and book what it cost. Doing it twice does it once."""
         embedded, chunks = progress
         with self.transactions(self.lease) as unit:
-            unit.chunks.embed(self.document, self.embedder.model, batch, result.vectors)
+            unit.chunks.embed(self.document, self.indexer.embedder.model, batch, result.vectors)
             reserved = sum(text.token_count for text in batch)
             is_new = unit.usage.settle(self.document, batch=number, reserved=reserved, spent=result.tokens)
             tokens = result.tokens if is_new else 0
-            unit.documents.record_chunks(self.document, chunks=chunks, embedded=embedded, tokens=tokens)
             if embedded == chunks:
-                self._publish(unit)
+                self._publish(unit, chunks, tokens=tokens)
+            else:
+                unit.documents.record_chunks(self.document, chunks=chunks, embedded=embedded, tokens=tokens)
         crash_point("after_storing_vectors")
 
-    def _publish(self, unit: Unit) -> None:
+    def _publish(self, unit: Unit, chunks: int, *, tokens: int) -> None:
         """Flip the generation, unless a vector is missing; end the job with it."""
-        chunks, embedded = unit.chunks.count_embedded(self.document, self.embedder.model)
-        if embedded < chunks:
-            message = f"{chunks - embedded} of {chunks} vectors vanished while the document was indexed"
+        stored, embedded = unit.chunks.count_embedded(self.document, self.indexer.embedder.model)
+        if embedded < stored:
+            message = f"{stored - embedded} of {stored} vectors vanished while the document was indexed"
             raise TransientError(FailureCode.INTERNAL_ERROR, message)
-        if unit.documents.publish(self.document):
+        if unit.documents.publish(self.document, chunks=chunks, tokens=tokens):
             if self.document.target_generation > 1:
                 unit.chunks.delete_others(self.document)
             unit.usage.count_document(self.document)

@@ -130,8 +130,20 @@ class Documents(Protocol):
         """Take the document for this job; None when it is gone, done, or another live job has it."""
         ...
 
-    def finish_extraction(self, document: Document, *, next_job_id: UUID, warning: str | None) -> None:
-        """Hand the document to the job that indexes it."""
+    def finish_extraction(
+        self,
+        document: Document,
+        *,
+        next_job_id: UUID,
+        pages: int,
+        warning: str | None,
+        chunks: int | None = None,
+        embedded: int = 0,
+    ) -> None:
+        """Hand the document, of which all `pages` are stored, to the job that indexes it, which may be the same one.
+
+        `chunks` and `embedded`: how far that has come already.
+        """
         ...
 
     def start_indexing(self, document_id: UUID, workspace_id: UUID, job_id: UUID) -> Document | None:
@@ -142,8 +154,11 @@ class Documents(Protocol):
         """Note the progress of indexing; `tokens` is added to what the generation has cost."""
         ...
 
-    def publish(self, document: Document) -> bool:
-        """Let readers see the target generation; False when this job may no longer do so."""
+    def publish(self, document: Document, *, chunks: int, tokens: int) -> bool:
+        """Let readers see the target generation with its `chunks`; False when this job may no longer do so.
+
+        `tokens` is added to what the generation has cost.
+        """
         ...
 
 
@@ -222,7 +237,7 @@ class Pages(Protocol):
     """The pages of a document's target generation inside one transaction."""
 
     def add(self, document: Document, batch: PageBatch) -> None:
-        """Store consecutive pages and the progress they mean."""
+        """Store consecutive pages and the progress they mean; `finish_extraction` notes that of the last ones."""
         ...
 
     def summarise(self, document: Document) -> PagesRead:

@@ -81,10 +81,12 @@ def observe_pool(stats: Mapping[str, int]) -> None:
         _instruments.pool_waiting.set(stats.get("requests_waiting", 0))
 
 
-def count_extraction(report: ExtractionReport) -> None:
-    """Count what one extraction read."""
+def count_extraction(report: ExtractionReport, *, model: str) -> None:
+    """Count what one extraction read, and what it indexed at once."""
     if _instruments:
         _instruments.pages.inc(report.pages - report.resumed_after)
+    if report.indexing:
+        count_indexing(report.indexing, model=model)
 
 
 def count_indexing(report: IndexingReport, *, model: str) -> None:

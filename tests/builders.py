@@ -231,7 +231,7 @@ def an_indexing_document(rails: Rails, pages: Sequence[str] = ("The river turns 
     with rails.transaction(held.lease) as unit:
         unit.pages.add(held.document, a_batch(pages))
         next_job_id = unit.jobs.enqueue("index_document", held.id, held.document.workspace_id)
-        unit.documents.finish_extraction(held.document, next_job_id=next_job_id, warning=None)
+        unit.documents.finish_extraction(held.document, next_job_id=next_job_id, pages=len(pages), warning=None)
         unit.jobs.finish()
     claim = must_claim(rails, next_job_id)
     with rails.transaction(claim.lease) as unit:

@@ -31,9 +31,20 @@ class PostgresDocuments:
         params = {"id": document_id, "workspace_id": workspace_id, "job_id": job_id}
         return fetch_document(self._connection, "start_extraction", params)
 
-    def finish_extraction(self, document: Document, *, next_job_id: UUID, warning: str | None) -> None:
+    def finish_extraction(
+        self,
+        document: Document,
+        *,
+        next_job_id: UUID,
+        pages: int,
+        warning: str | None,
+        chunks: int | None = None,
+        embedded: int = 0,
+    ) -> None:
         """See the port."""
-        params = {"id": document.id, "job_id": document.job_id, "next_job_id": next_job_id, "warning": warning}
+        key = {"id": document.id, "job_id": document.job_id}
+        progress = {"pages": pages, "chunks": chunks, "embedded": embedded}
+        params = key | progress | {"next_job_id": next_job_id, "warning": warning}
         self._connection.execute(_DOCUMENTS["finish_extraction"], params)
 
     def start_indexing(self, document_id: UUID, workspace_id: UUID, job_id: UUID) -> Document | None:
@@ -46,9 +57,9 @@ class PostgresDocuments:
         params = {"id": document.id, "chunk_count": chunks, "chunks_done": embedded, "tokens": tokens}
         self._connection.execute(_DOCUMENTS["record_chunks"], params)
 
-    def publish(self, document: Document) -> bool:
+    def publish(self, document: Document, *, chunks: int, tokens: int) -> bool:
         """See the port."""
-        params = {"id": document.id, "job_id": document.job_id}
+        params = {"id": document.id, "job_id": document.job_id, "chunks": chunks, "tokens": tokens}
         return bool(self._connection.execute(_DOCUMENTS["publish"], params).rowcount)
 
 

@@ -22,9 +22,10 @@ class PostgresPages:
             for page in batch.pages:
                 key = (document.id, document.target_generation, page.number)
                 copy.write_row((*key, page.text, page.lost, page.characters))
-        done = batch.pages[-1].number if batch.pages else 0
-        params = {"id": document.id, "page_count": batch.page_count, "pages_done": done}
-        self._connection.execute(_DOCUMENTS["record_pages"], params)
+        if not batch.is_last:
+            done = batch.pages[-1].number if batch.pages else 0
+            params = {"id": document.id, "page_count": batch.page_count, "pages_done": done}
+            self._connection.execute(_DOCUMENTS["record_pages"], params)
 
     def summarise(self, document: Document) -> PagesRead:
         """See the port."""

@@ -63,7 +63,7 @@ def test_a_documents_task_goes_from_0_to_100_through_both_stages(api: Api, rails
         seen.append(task(api, task_id))
     with rails.transaction(held.lease) as unit:
         index_id = unit.jobs.enqueue("index_document", document_id, WORKSPACE)
-        unit.documents.finish_extraction(held.document, next_job_id=index_id, warning=None)
+        unit.documents.finish_extraction(held.document, next_job_id=index_id, pages=1, warning=None)
         unit.jobs.finish()
     seen.append(task(api, task_id))
     claim = must_claim(rails, index_id)
@@ -214,7 +214,7 @@ def test_a_task_in_its_second_job_is_cancelled_there(api: Api, rails: Rails) -> 
     with rails.transaction(held.lease) as unit:
         unit.pages.add(held.document, a_batch(["The mill."]))
         index_id = unit.jobs.enqueue("index_document", document_id, WORKSPACE)
-        unit.documents.finish_extraction(held.document, next_job_id=index_id, warning=None)
+        unit.documents.finish_extraction(held.document, next_job_id=index_id, pages=1, warning=None)
         unit.jobs.finish()
 
     assert api.delete(f"/tasks/{task_id}").status_code == 200

@@ -75,10 +75,11 @@ WRITES: dict[str, Callable[[PostgresUnit, Held], object]] = {
     "a chunk": lambda unit, held: unit.chunks.add(held.document, [A_CHUNK]),
     "a vector": lambda unit, held: unit.chunks.embed(held.document, "fake/8", [A_TEXT], A_VECTOR),
     "progress": lambda unit, held: unit.documents.record_chunks(held.document, chunks=9, embedded=9, tokens=9),
-    "a state": lambda unit, held: unit.documents.publish(held.document),
+    "a state": lambda unit, held: unit.documents.publish(held.document, chunks=1, tokens=0),
     "a hand-over": lambda unit, held: unit.documents.finish_extraction(
         held.document,
         next_job_id=unit.jobs.enqueue("index_document", held.id, held.document.workspace_id),
+        pages=1,
         warning=None,
     ),
     "usage": lambda unit, held: unit.usage.settle(held.document, batch=1, reserved=0, spent=9),

@@ -60,7 +60,7 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_d
 WRITES = {
     "pages": lambda unit, document: unit.pages.add(document, a_batch(["stale"])),
     "chunks": lambda unit, document: unit.chunks.replace(document, a_chunker().chunk_pages(a_batch(["stale"]).pages)),
-    "state": lambda unit, document: unit.documents.publish(document),
+    "state": lambda unit, document: unit.documents.publish(document, chunks=1, tokens=0),
     "usage": lambda unit, document: unit.usage.settle(document, batch=1, reserved=1, spent=1),
     "jobs": lambda unit, document: unit.jobs.enqueue("index_document", document.id, WORKSPACE),
 }

@@ -22,11 +22,12 @@ WHERE d.id = %(id)s AND d.workspace_id IS NOT DISTINCT FROM %(workspace_id)s
   AND (d.job_id IS NULL OR d.job_id = %(job_id)s
        OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL OFFSET 0))
 RETURNING id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id,
-          pages_done
+          pages_done, page_count
 
 -- name: finish_extraction
--- extracting -> indexing, handing the document to the next job.
-UPDATE documents SET state = 'indexing', job_id = %(next_job_id)s, warning = %(warning)s, updated_at = now()
+-- extracting -> indexing, handing the document to the next job. A run that found nothing left to read has seen no flaws.
+UPDATE documents SET state = 'indexing', job_id = %(next_job_id)s, page_count = %(pages)s, pages_done = %(pages)s,
+    chunk_count = %(chunks)s, chunks_done = %(embedded)s, warning = coalesce(warning, %(warning)s), updated_at = now()
 WHERE id = %(id)s AND state = 'extracting' AND job_id = %(job_id)s
 
 -- name: start_indexing
@@ -49,7 +50,8 @@ WHERE id = %(id)s
 
 -- name: publish
 -- indexing -> ready: readers see the target generation from here on.
-UPDATE documents SET state = 'ready', generation = target_generation, ready_at = now(), updated_at = now()
+UPDATE documents SET state = 'ready', generation = target_generation, chunk_count = %(chunks)s, chunks_done = %(chunks)s,
+    tokens_embedded = tokens_embedded + %(tokens)s, ready_at = now(), updated_at = now()
 WHERE id = %(id)s AND state = 'indexing' AND job_id = %(job_id)s
 
 -- name: fail
