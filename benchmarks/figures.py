@@ -7,6 +7,7 @@ from typing import Any
 #: ratio: (suite, contender or figure, figure to compare with). A suite's `pairs` are ratios taken round by round.
 RATIOS = (
     "bulk_vs_limit",
+    "bulk_vs_tuned_limit",
     "bulk_vs_celery",
     "bulk_vs_langchain_2",
     "bulk_vs_langchain_1",

@@ -26,6 +26,7 @@ TITLES = {
 #: What the README shows: one line a ratio, in words.
 SENTENCES = {
     "bulk_vs_limit": "bulk, against a plain script with no queue, ledger or sandbox",
+    "bulk_vs_tuned_limit": "the same with our reader of the model's files, and no vector index",
     "bulk_vs_celery": "bulk, against Celery",
     "bulk_vs_langchain_2": "bulk, against LangChain in two processes",
     "bulk_vs_langchain_1": "bulk, against LangChain as usually written",

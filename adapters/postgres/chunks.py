@@ -1,11 +1,9 @@
 """The chunks of a document's target generation, and the vectors of their texts."""
 
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 from uuid import UUID
 
-from pgvector import HalfVector
-
+from adapters.postgres.halfvec_array import HalfvecArray
 from adapters.postgres.pool import Connection
 from adapters.postgres.sql import load_queries
 from domain.documents import Chunk, Document
@@ -42,8 +40,9 @@ class PostgresChunks:
 
     def embed(self, document: Document, model: str, texts: Sequence[ChunkText], vectors: Vectors) -> None:
         """See the port."""
-        new = sorted(zip((text.text_hash for text in texts), vectors, strict=True), key=itemgetter(0))
-        arrays = {"text_hashes": [key for key, _ in new], "embeddings": [HalfVector(vector) for _, vector in new]}
+        hashes = [text.text_hash for text in texts]
+        order = sorted(range(len(hashes)), key=hashes.__getitem__)
+        arrays = {"text_hashes": [hashes[at] for at in order], "embeddings": HalfvecArray(vectors[order])}
         self._connection.execute(_CHUNKS["embed"], _key(document, model) | arrays, binary=True)
 
     def count_embedded(self, document: Document, model: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""LangChain: its PyMuPDF loader, recursive splitter and PGVector store, over our local model."""
+"""LangChain: its PyMuPDF loader, recursive splitter and PGVector store, over the same local model."""
 
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ CHARACTERS, OVERLAP = 1000, 100
 
 
 class LocalModel(Embeddings):
-    """Our local model behind LangChain's interface."""
+    """The local model behind LangChain's interface."""
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed some texts."""

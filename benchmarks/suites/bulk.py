@@ -12,7 +12,8 @@ from benchmarks.remote import remote_embedder
 from benchmarks.running import Running, running
 from benchmarks.sizes import PROCESSES, SECONDS_PER_REQUEST, SECONDS_PER_TOKEN, THREADS
 
-LOCAL = ("headrace", "bare", "bare_unindexed", "langchain_1", "langchain_2", "rq", "rq_preloaded", "celery")
+LIMITS = ("bare", "bare_unindexed", "bare_tuned")
+LOCAL = ("headrace", *LIMITS, "langchain_1", "langchain_2", "rq", "rq_preloaded", "celery")
 REMOTE = ("headrace", "parser", "celery")
 
 #: Warm-ups: enough that every process and thread has had one.
@@ -25,6 +26,7 @@ def bulk_local(bench: Bench) -> Figure:
     rates, files = measure(bench, LOCAL, "bulk-local", "")
     pairs = {
         "bulk_vs_limit": "bare",
+        "bulk_vs_tuned_limit": "bare_tuned",
         "bulk_vs_celery": "celery",
         "bulk_vs_langchain_2": "langchain_2",
         "bulk_vs_langchain_1": "langchain_1",
