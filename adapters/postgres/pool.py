@@ -39,7 +39,7 @@ CONNECTION_OPTIONS: dict[str, Any] = {
         f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s"
         # Plans are cached while the tables are empty, when to read all of one looks cheap, and kept while they grow.
         # Where there is no other way, up to PostgreSQL 17 that is a price of 10^10, at which plans are compiled.
-        " -c enable_seqscan=off -c jit=off -c plan_cache_mode=force_generic_plan"
+        " -c enable_seqscan=off -c jit=off"
         # The server's side: without these a worker whose host vanished keeps its session locks for two hours.
         " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=15000"
     ),
