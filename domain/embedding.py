@@ -57,12 +57,13 @@ def unit_vectors(raw: Sequence[Vectors], *, count: int, dimensions: int) -> Vect
     lengths = {len(vector) for vector in raw} - {dimensions}
     if lengths:
         raise _wrong_dimensions(lengths.pop(), dimensions)
-    vectors = np.array(raw, dtype=np.float32).reshape(count, dimensions)
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    vectors: Vectors = np.array(raw, dtype=np.float32).reshape(count, dimensions)
+    # As doubles, since squares of floats overflow, but in numpy's small buffer: copies of a large batch are dear.
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     if not np.isfinite(norms).all() or not norms.all():
         raise _unusable("a vector that is zero or not finite")
-    unit: Vectors = (vectors / norms).astype(np.float32)
-    return unit
+    np.divide(vectors, norms[:, np.newaxis], out=vectors, casting="same_kind")
+    return vectors
 
 
 def _unusable(what: str) -> TransientError:
