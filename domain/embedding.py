@@ -1,12 +1,15 @@
 """What is true of embeddings whoever computes them: how texts are grouped into requests, what a good answer is."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
 
 from domain.errors import FailureCode, PermanentError, TransientError
-from domain.ports import EmbeddingLimits, Vectors
+from domain.ports import ChunkText, Embedder, EmbeddingLimits, Embeddings, Vectors
 
 Item = TypeVar("Item")
 
@@ -37,6 +40,46 @@ def _checked_count(count: int, limits: EmbeddingLimits) -> int:
         message = f"A passage has {count} tokens and the embedding model takes {most}. Lower CHUNK_TOKENS."
         raise PermanentError(FailureCode.EMBEDDING_REJECTED, message)
     return count
+
+
+def embed_side_by_side(
+    embedder: Embedder, batches: Iterable[list[ChunkText]]
+) -> Iterator[tuple[list[ChunkText], Embeddings]]:
+    """Yield each batch with what its request has brought, in order; `requests_at_a_time` are under way at once.
+
+    After a failure nothing more is asked for. What is under way has been paid for, so it is yielded before the failure
+    is raised.
+    """
+    at_a_time = embedder.limits.requests_at_a_time
+    beginning, rest = _divide(batches, at_a_time)
+    if at_a_time == 1 or len(beginning) == 1:
+        yield from ((batch, _embed(embedder, batch)) for batch in chain(beginning, rest))
+        return
+    pool = ThreadPoolExecutor(at_a_time, thread_name_prefix="embedding")
+    try:
+        under_way = deque((batch, pool.submit(_embed, embedder, batch)) for batch in beginning)
+        failures = []
+        while under_way:
+            batch, request = under_way.popleft()
+            if error := request.exception():
+                failures.append(error)
+                continue
+            for following in () if failures else islice(rest, 1):
+                under_way.append((following, pool.submit(_embed, embedder, following)))
+            yield batch, request.result()
+        if failures:
+            raise failures[0]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _divide(items: Iterable[Item], count: int) -> tuple[list[Item], Iterator[Item]]:
+    rest = iter(items)
+    return list(islice(rest, count)), rest
+
+
+def _embed(embedder: Embedder, batch: Sequence[ChunkText]) -> Embeddings:
+    return embedder.embed([text.text for text in batch])
 
 
 def check_texts(texts: Sequence[str]) -> None:
