@@ -9,7 +9,7 @@ from uuid import UUID
 from domain.chunking import Chunker
 from domain.crash_points import crash_point
 from domain.documents import Chunk, Document, Page
-from domain.embedding import plan_batches
+from domain.embedding import embed_side_by_side, plan_batches
 from domain.errors import FailureCode, PermanentError, TransientError
 from domain.extraction import NO_TEXT_SENTENCE
 from domain.jobs import Lease
@@ -110,9 +110,8 @@ class _Attempt:
         """Embed batch by batch; the transaction that stores the last one publishes. Return the tokens spent."""
         spent, left = 0, len(missing)
         batches = plan_batches(missing, self.embedder.limits, tokens=lambda text: text.token_count)
-        for number, batch in enumerate(batches, start=1):
+        for number, (batch, result) in enumerate(embed_side_by_side(self.embedder, batches), start=1):
             self.lease.checkpoint()
-            result = self.embedder.embed([text.text for text in batch])
             crash_point("after_embedding_before_storing")
             spent, left = spent + result.tokens, left - len(batch)
             patiently(partial(self._store_vectors, number, batch, result, (chunks - left, chunks)), self.lease)

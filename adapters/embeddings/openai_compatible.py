@@ -64,15 +64,16 @@ class OpenAIEmbedder:
         dimensions: int,
         api_key: str | None,
         base_url: str | None = None,
-        inputs_per_request: int = 512,
+        inputs_per_request: int = 128,
         tokens_per_request: int = 250_000,
+        requests_at_a_time: int = 4,
         timeout_seconds: float = 60,
     ) -> None:
         self.dimensions = dimensions
         self._name = model
         self._key = api_key or "none"  # the client demands one; local servers ignore it
         self._url = base_url or OPENAI_URL
-        self._limits = EmbeddingLimits(inputs_per_request, tokens_per_request, TOKENS_PER_INPUT)
+        self._limits = EmbeddingLimits(inputs_per_request, tokens_per_request, TOKENS_PER_INPUT, requests_at_a_time)
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._connection: _Connection | None = None
