@@ -24,6 +24,7 @@ GROUPS = {
         "openai_base_url",
         "embedding_inputs_per_request",
         "embedding_tokens_per_request",
+        "embedding_requests_at_a_time",
         "embedding_timeout_seconds",
     ),
     "Jobs and workers": (

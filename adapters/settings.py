@@ -75,10 +75,13 @@ class Settings(MailSettings, BaseSettings):
         examples=["http://localhost:8080/v1"],
     )
     embedding_inputs_per_request: Positive = Field(
-        default=512, description="Most texts in one embedding request (OpenAI's limit: 2048).", examples=["100"]
+        default=128, description="Most texts in one embedding request (OpenAI's limit: 2048).", examples=["100"]
     )
     embedding_tokens_per_request: Positive = Field(
         default=250_000, description="Most tokens in one embedding request (OpenAI's limit: 300000).", examples=["8000"]
+    )
+    embedding_requests_at_a_time: Positive = Field(
+        default=4, description="Most embedding requests that one document has under way.", examples=["1"]
     )
     embedding_timeout_seconds: Positive = Field(
         default=60, description="Deadline of one embedding request, connection and answer together.", examples=["30"]

@@ -9,7 +9,7 @@ from uuid import UUID
 from domain.chunking import Chunker
 from domain.crash_points import crash_point
 from domain.documents import Chunk, Document, Page
-from domain.embedding import plan_batches
+from domain.embedding import embed_side_by_side, plan_batches
 from domain.errors import FailureCode, PermanentError, TransientError
 from domain.jobs import Lease
 from domain.patience import patiently
@@ -126,9 +126,8 @@ class Indexing:
         spent, left = 0, len(missing)
         embedder = self.indexer.embedder
         batches = plan_batches(missing, embedder.limits, tokens=lambda text: text.token_count)
-        for number, batch in enumerate(batches, start=1):
-            self.lease.checkpoint()
-            result = embedder.embed([text.text for text in batch])
+        results = embed_side_by_side(embedder, batches, checkpoint=self.lease.checkpoint)
+        for number, (batch, result) in enumerate(results, start=1):
             crash_point("after_embedding_before_storing")
             spent, left = spent + result.tokens, left - len(batch)
             patiently(partial(self._store_vectors, number, batch, result, (chunks - left, chunks)), self.lease)

@@ -43,11 +43,12 @@ class PageReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingLimits:
-    """What one request to the embedder may carry."""
+    """What one request to the embedder may carry, and how many a document may have under way."""
 
     inputs_per_request: int
     tokens_per_request: int
     tokens_per_input: int
+    requests_at_a_time: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,5 +34,6 @@ def _openai(settings: Settings) -> Embedder:
         base_url=settings.openai_base_url,
         inputs_per_request=settings.embedding_inputs_per_request,
         tokens_per_request=settings.embedding_tokens_per_request,
+        requests_at_a_time=settings.embedding_requests_at_a_time,
         timeout_seconds=settings.embedding_timeout_seconds,
     )

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 from domain.jobs import SYSTEM_WORKSPACE
 from tests.builders import WORKSPACE
 from tests.chaos.family_invariants import judge_families
+from tests.chaos.plan import BATCHES_AT_A_TIME
 from tests.chaos.report import Result
 from tests.chaos.site import Site
 
@@ -87,7 +88,7 @@ def judge(site: Site, result: Result) -> None:
     result.nonterminal = int(site.value("SELECT count(*) FROM jobs WHERE finished_at IS NULL"))
     result.unsettled = int(site.value("SELECT count(*) FROM token_reservations"))
     result.reembedded_tokens = site.server.repeated_tokens
-    result.allowed_tokens = site.cut_attempts * site.server.largest_batch_tokens
+    result.allowed_tokens = site.cut_attempts * BATCHES_AT_A_TIME * site.server.largest_batch_tokens
     result.rescued = int(site.value("SELECT count(*) FROM job_attempts WHERE outcome = 'crashed'"))
     _recovery(site, result)
     result.broken += [sentence for rule in RULES for sentence in rule(site, result)]

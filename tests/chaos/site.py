@@ -23,7 +23,7 @@ from domain.jobs import SYSTEM_WORKSPACE
 from tests.builders import WORKSPACE
 from tests.chaos.counting import CountingServer
 from tests.chaos.documents import Upload
-from tests.chaos.plan import BATCH_TEXTS, PROCESSES, RECOVERY_P99_SECONDS, THREADS, Plan
+from tests.chaos.plan import BATCH_TEXTS, BATCHES_AT_A_TIME, PROCESSES, RECOVERY_P99_SECONDS, THREADS, Plan
 from tests.chaos.processes import SCHEDULER, Program, start_program, wait_until, worker_command
 from tests.conftest import short_folder
 
@@ -258,6 +258,7 @@ def _configuration(plan: Plan, folder: Path, server: CountingServer) -> dict[str
         "EMBEDDING_MODEL": "chaos",
         "EMBEDDING_DIMENSIONS": str(DIMENSIONS),
         "EMBEDDING_INPUTS_PER_REQUEST": str(BATCH_TEXTS),
+        "EMBEDDING_REQUESTS_AT_A_TIME": str(BATCHES_AT_A_TIME),
         "EMBEDDING_TIMEOUT_SECONDS": "5",
         "OPENAI_BASE_URL": server.url,
         "CHUNK_TOKENS": "128",

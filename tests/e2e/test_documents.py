@@ -36,6 +36,7 @@ def workers(module_site: Site, running_server: EmbeddingsServer) -> Iterator[Wor
         "EMBEDDING_MODEL": "fake",
         "EMBEDDING_DIMENSIONS": "16",
         "EMBEDDING_INPUTS_PER_REQUEST": str(INPUTS),
+        "EMBEDDING_REQUESTS_AT_A_TIME": "1",
         "EMBEDDING_TOKENS_PER_REQUEST": str(TOKENS),
         "CHUNK_TOKENS": "64",
         "CHUNK_OVERLAP_TOKENS": "0",

@@ -80,6 +80,7 @@ def test_an_indexing_that_crashed_pays_for_no_stored_batch_again(site: Site, poi
             "EMBEDDING_MODEL": "fake",
             "EMBEDDING_DIMENSIONS": "16",
             "EMBEDDING_INPUTS_PER_REQUEST": str(INPUTS),
+            "EMBEDDING_REQUESTS_AT_A_TIME": "1",
             "CHUNK_TOKENS": "64",
             "CHUNK_OVERLAP_TOKENS": "0",
         }

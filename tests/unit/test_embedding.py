@@ -1,16 +1,17 @@
 """Requests keep the limits; answers are checked before anybody uses them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from threading import Barrier
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.embedding import check_texts, plan_batches, unit_vectors
+from domain.embedding import check_texts, embed_side_by_side, plan_batches, unit_vectors
 from domain.errors import FailureCode, PermanentError, TransientError
-from domain.ports import EmbeddingLimits, Vectors
+from domain.ports import ChunkText, EmbeddingLimits, Embeddings, Vectors
 
 LIMITS = EmbeddingLimits(inputs_per_request=5, tokens_per_request=100, tokens_per_input=40)
 
@@ -59,6 +60,83 @@ def test_a_text_that_no_request_may_carry_is_rejected(limits: EmbeddingLimits) -
     with pytest.raises(PermanentError, match=r"41 tokens.*takes 40.*CHUNK_TOKENS") as caught:
         list(plan_batches([1, 41], limits, tokens=identity))
     assert caught.value.code is FailureCode.EMBEDDING_REJECTED
+
+
+class EmbedderOfThree:
+    """Three requests at a time; a text that begins with "bad" fails."""
+
+    model, dimensions = "fake/1", 1
+    limits = EmbeddingLimits(1, 100, 100, requests_at_a_time=3)
+
+    def __init__(self, meeting: Barrier | None = None) -> None:
+        self.asked: list[str] = []
+        self.meeting = meeting
+
+    def embed(self, texts: Sequence[str]) -> Embeddings:
+        self.asked += texts
+        if self.meeting:
+            self.meeting.wait(timeout=10)
+        if texts[0].startswith("bad"):
+            raise TransientError(FailureCode.EMBEDDING_UNAVAILABLE, texts[0])
+        return Embeddings(np.ones((1, 1), np.float32), tokens=int(texts[0]))
+
+
+def one_text_each(*texts: str) -> Iterator[list[ChunkText]]:
+    return ([ChunkText(text.encode(), text, 1)] for text in texts)
+
+
+def never() -> None:
+    """Object to nothing."""
+
+
+def embedded(
+    embedder: EmbedderOfThree, *texts: str, checkpoint: Callable[[], None] = never
+) -> Iterator[tuple[str, int]]:
+    for batch, result in embed_side_by_side(embedder, one_text_each(*texts), checkpoint=checkpoint):
+        yield batch[0].text, result.tokens
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 10])
+def test_each_batch_comes_back_with_its_own_result(count: int) -> None:
+    texts = [str(number) for number in range(count)]
+    assert list(embedded(EmbedderOfThree(), *texts)) == [(text, int(text)) for text in texts]
+
+
+def test_requests_are_under_way_side_by_side() -> None:
+    assert len(list(embedded(EmbedderOfThree(Barrier(3)), *"123456"))) == 6
+
+
+def test_no_more_is_asked_for_than_may_be_under_way() -> None:
+    embedder = EmbedderOfThree()
+    answers = embedded(embedder, *"123456")
+    next(answers)
+    assert len(embedder.asked) <= 4
+    answers.close()
+
+
+def test_what_was_under_way_is_not_lost_to_a_neighbours_failure() -> None:
+    embedder = EmbedderOfThree(Barrier(3))
+    answers = embedded(embedder, "bad one", "2", "bad two", "4", "5", "6")
+    assert next(answers) == ("2", 2)
+    with pytest.raises(TransientError, match="bad one"):
+        next(answers)
+    assert sorted(embedder.asked) == ["2", "bad one", "bad two"]
+
+
+def test_an_objection_lets_what_is_under_way_end() -> None:
+    embedder, answers_left = EmbedderOfThree(), [None] * 4
+
+    def checkpoint() -> None:
+        if not answers_left:
+            raise TransientError(FailureCode.INTERNAL_ERROR, "stop here")
+        answers_left.pop()
+
+    answers = embedded(embedder, *"123456", checkpoint=checkpoint)
+
+    assert [next(answers) for _ in range(4)] == [("1", 1), ("2", 2), ("3", 3), ("4", 4)]
+    with pytest.raises(TransientError, match="stop here"):
+        next(answers)
+    assert sorted(embedder.asked) == ["1", "2", "3", "4"]
 
 
 def test_an_empty_text_is_named() -> None:
