@@ -15,7 +15,7 @@ import numpy as np
 from semantic_text_splitter import TextSplitter
 
 from domain.documents import Chunk, Page
-from domain.tokens import Floats, running_tokens, whole_tokens
+from domain.tokens import Floats, Kinds, kinds_of, running_tokens, whole_tokens
 
 PAGE_BREAK = "\n\n"
 
@@ -27,6 +27,9 @@ MODEL_MAX_TOKENS = 8191
 
 #: Text that looks cheaper than this (dot leaders, blank tables) is still cut: a longer passage helps nobody.
 _MAX_CHARACTERS_PER_TOKEN = 8
+
+#: Most passages take fewer: the rest of what could belong to one is weighed only if it must be.
+_USUAL_CHARACTERS_PER_TOKEN = 5
 
 #: Characters past the limit that the splitter sees, so that it knows whether a sentence or a grapheme ends there.
 _LOOKAHEAD = 64
@@ -86,18 +89,26 @@ class Chunker:
         window = text.peek(fresh + self.max_tokens * _MAX_CHARACTERS_PER_TOKEN + _LOOKAHEAD)
         if fresh == len(window):
             return None
-        tokens = running_tokens(window)
-        limit = int(np.searchsorted(tokens, np.float32(self.max_tokens), side="right"))
+        tokens = self._running_tokens(text.peek_kinds(len(window)))
+        limit = int(tokens.searchsorted(np.float32(self.max_tokens), side="right"))
         if fresh and limit <= fresh:  # the blank between tail and text is longer than a chunk
             text.skip(fresh)
             return self._next_cut(text, 0)
         length = fresh + len(_first_passage(window[fresh:], max(1, limit - fresh)))
         return _Cut(length, whole_tokens(float(tokens[length - 1])), self._tail(window[:length], tokens))
 
+    def _running_tokens(self, window: Kinds) -> Floats:
+        """Return the running tokens of the window, or of a beginning that is more than a chunk."""
+        usual = window[: self.max_tokens * _USUAL_CHARACTERS_PER_TOKEN]
+        tokens = running_tokens(usual)
+        if len(usual) < len(window) and tokens[-1] <= self.max_tokens:
+            return running_tokens(window)
+        return tokens
+
     def _tail(self, cut: str, tokens: Floats) -> int:
         """Return how many of the last characters the next chunk repeats: whole lines, sentences or words."""
         allowed = tokens[len(cut) - 1] - self.overlap_tokens
-        first = int(np.searchsorted(tokens[: len(cut)], allowed, side="left")) + 1
+        first = int(tokens[: len(cut)].searchsorted(allowed, side="left")) + 1
         if not self.overlap_tokens or allowed <= 0:
             return 0
         starts = (start.search(cut, first - 1) for start in _TAIL_STARTS)
@@ -134,6 +145,7 @@ class _PageText:
     def __init__(self, pages: Iterable[Page]) -> None:
         self._pages = iter(pages)
         self._buffer = ""
+        self._kinds = kinds_of("")  # of the characters in the buffer
         self._at = 0  # position in the buffer; a position in the document is `_at + _dropped`
         self._dropped = 0
         self._starts: list[int] = []  # where each page so far starts in the document
@@ -144,6 +156,10 @@ class _PageText:
         while len(self._buffer) - self._at < count and self._read_page():
             pass
         return self._buffer[self._at : self._at + count]
+
+    def peek_kinds(self, count: int) -> Kinds:
+        """Return the kinds of the next `count` characters, which were peeked at before."""
+        return self._kinds[self._at : self._at + count]
 
     def skip(self, count: int) -> None:
         """Move on by `count` characters."""
@@ -179,9 +195,9 @@ class _PageText:
         page = next(self._pages, None)
         if page is None:
             return False
-        self._buffer, self._dropped, self._at = self._buffer[self._at :], self._dropped + self._at, 0
-        self._buffer += PAGE_BREAK * bool(self._numbers)
-        self._starts.append(self._dropped + len(self._buffer))
+        joined = PAGE_BREAK * bool(self._numbers) + page.text
+        self._kinds = np.concatenate((self._kinds[self._at :], kinds_of(joined)))
+        self._buffer, self._dropped, self._at = self._buffer[self._at :] + joined, self._dropped + self._at, 0
+        self._starts.append(self._dropped + len(self._buffer) - len(page.text))
         self._numbers.append(page.number)
-        self._buffer += page.text
         return True

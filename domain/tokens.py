@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Kinds = npt.NDArray[np.uint8]
 
 #: (first code point, tokens each, tokens to begin a run). Ranges end where the next begins.
 _LINE_BREAK, _SPACE, _PUNCTUATION = (0.0, 0.57), (0.21, 0.0), (0.05, 0.83)
@@ -50,9 +51,11 @@ _ASTRAL = 0x10000
 _COSTS = list(dict.fromkeys(costs for _, costs in KINDS))
 _EACH = np.array([each for each, _ in _COSTS], np.float32)
 _BEGIN = np.array([begin for _, begin in _COSTS], np.float32)
+#: By kind, what a character costs within a run; behind them, what the first one of a run costs.
+_COST = np.concatenate((_EACH, _EACH + _BEGIN))
 
 
-def _kind_of_every_character() -> npt.NDArray[np.uint8]:
+def _kind_of_every_character() -> Kinds:
     kinds = np.empty(_ASTRAL + 1, np.uint8)
     for first, costs in KINDS:
         kinds[first:] = _COSTS.index(costs)
@@ -62,14 +65,18 @@ def _kind_of_every_character() -> npt.NDArray[np.uint8]:
 _KIND_OF = _kind_of_every_character()
 
 
-def running_tokens(text: str) -> Floats:
-    """Return, for every character, the estimated tokens of the text up to and including it: never decreasing."""
+def kinds_of(text: str) -> Kinds:
+    """Return the kind of every character: all that the estimate wants to know of it."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    kinds = _KIND_OF[np.minimum(codes, _ASTRAL)]
-    begins = np.empty(len(kinds), np.bool_)
-    begins[:1] = True
-    np.not_equal(kinds[1:], kinds[:-1], out=begins[1:])
-    return np.cumsum(_EACH[kinds] + _BEGIN[kinds] * begins, dtype=np.float32)
+    return _KIND_OF.take(codes, mode="clip")
+
+
+def running_tokens(kinds: Kinds) -> Floats:
+    """Return, for every character, the estimated tokens of the text up to and including it: never decreasing."""
+    costs = kinds.copy()
+    costs[:1] += len(_COSTS)
+    costs[1:] += (kinds[1:] != kinds[:-1]) * np.uint8(len(_COSTS))
+    return np.add.accumulate(_COST.take(costs, mode="clip"))
 
 
 def whole_tokens(estimate: float) -> int:
@@ -79,4 +86,4 @@ def whole_tokens(estimate: float) -> int:
 
 def estimate_tokens(text: str) -> int:
     """Return the estimated number of tokens in `text`: at least 1, unless it is empty."""
-    return whole_tokens(float(running_tokens(text)[-1])) if text else 0
+    return whole_tokens(float(running_tokens(kinds_of(text))[-1])) if text else 0

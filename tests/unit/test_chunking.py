@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from domain.chunking import MODEL_MAX_TOKENS, PAGE_BREAK, Chunker, passage
 from domain.documents import Chunk, Page
-from domain.tokens import estimate_tokens, running_tokens
+from domain.tokens import estimate_tokens, kinds_of, running_tokens
 
 PARAGRAPH = (
     "The mill stands where the river is narrow. Its wheel turns day and night; nobody remembers who built it. "
@@ -92,7 +92,7 @@ def test_neighbours_share_at_most_the_overlap(texts: list[str], most: int, overl
         assert first < second
         assert first_end < second_end
         if second < first_end:
-            running = running_tokens(whole[first:first_end])
+            running = running_tokens(kinds_of(whole[first:first_end]))
             assert running[-1] - running[second - first - 1] <= chunker.overlap_tokens + 0.01
 
 
@@ -226,7 +226,7 @@ def test_an_estimate_is_near(text: str, exact: int) -> None:
 @given(texts, st.data())
 @thorough
 def test_a_beginning_never_costs_more_than_the_whole(text: str, data: st.DataObject) -> None:
-    running = running_tokens(text)
+    running = running_tokens(kinds_of(text))
     assert len(running) == len(text)
     assert (running[1:] >= running[:-1]).all()
     length = data.draw(st.integers(0, len(text)))
