@@ -157,7 +157,7 @@ def running(
 @contextmanager
 def working(run: Running, kind: str) -> Iterator[None]:
     """Run the contender's workers until the block ends."""
-    commands: Sequence[Sequence[str]] = getattr(run.contender, kind)
+    commands = run.contender.workers(kind, is_remote=bool(run.environment["BENCH_EMBEDDINGS_URL"]))
     processes = [_start(command, run, number) for number, command in enumerate(commands)]
     try:
         yield

@@ -68,6 +68,8 @@ SLOW_SHARE = 10
 
 #: What every contender gets, on two cores.
 PROCESSES, THREADS = 2, 4
+#: Ours where a remote embedder has to be waited for (docs/operations.md): a waiting thread costs nothing.
+HEADRACE_REMOTE_THREADS = 12
 #: The default of those that run jobs in threads or as coroutines.
 RAILS_THREADS = 8
 #: Ours for jobs of milliseconds (docs/operations.md): a thread waits for two commits, which it shares with the others.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.sizes import HEADRACE_RAILS_THREADS, PROCESSES, RAILS_THREADS, THREADS, Sizes
+from benchmarks.sizes import HEADRACE_RAILS_THREADS, HEADRACE_REMOTE_THREADS, PROCESSES, RAILS_THREADS, THREADS, Sizes
 
 PYTHON = sys.executable
 SCRIPTS = Path(sys.executable).parent
@@ -17,7 +17,10 @@ Command = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Contender:
-    """What is measured. `documents` and `rails` are the commands of its workers; none means that it has no workers."""
+    """What is measured. `documents` and `rails` are the commands of its workers; none means that it has no workers.
+
+    `remote`: those for documents over a remote embedder, if they are others.
+    """
 
     name: str
     label: str
@@ -25,6 +28,7 @@ class Contender:
     needs: tuple[str, ...] = ()
     documents: tuple[Command, ...] = ()
     rails: tuple[Command, ...] = ()
+    remote: tuple[Command, ...] = ()
     prepare: tuple[Command, ...] = ()
     indexed: bool = True
     slow: bool = False
@@ -42,6 +46,12 @@ class Contender:
         if self.module.endswith(".mjs"):
             return ("node", self.module, "producer")
         return (PYTHON, "-m", "benchmarks.producer", self.module)
+
+    def workers(self, kind: str, *, is_remote: bool) -> tuple[Command, ...]:
+        """Return the commands of its workers."""
+        if kind == "rails":
+            return self.rails
+        return self.remote if is_remote and self.remote else self.documents
 
     def noops(self, sizes: Sizes) -> int:
         """Return how many no-op jobs it gets."""
@@ -84,6 +94,7 @@ ALL = (
         f"{HERE}.headrace",
         documents=(_dramatiq("actors", THREADS),),
         rails=(_dramatiq(f"{HERE}.headrace", HEADRACE_RAILS_THREADS),),
+        remote=(_dramatiq("actors", HEADRACE_REMOTE_THREADS),),
     ),
     Contender("bare", "bare limit", f"{HERE}.bare_limit"),
     Contender("bare_unindexed", "bare limit, no vector index", f"{HERE}.bare_limit", indexed=False),
