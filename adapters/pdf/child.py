@@ -11,7 +11,7 @@ from typing import NoReturn
 from adapters.pdf.protocol import Finished, Limits, Message, Order, Refused, encode
 from adapters.sandbox import confinement
 from adapters.sandbox.confinement import Alarm
-from adapters.sandbox.frames import OUT_OF_MEMORY
+from adapters.sandbox.frames import OUT_OF_MEMORY, send
 
 Parser = Callable[[Order], Iterator[Message]]
 
@@ -32,12 +32,10 @@ def serve(results: int, order: Order, parser: Parser) -> NoReturn:
     alarm = Alarm(step_seconds=order.limits.page_seconds, wall_seconds=order.limits.wall_seconds)
     messages = parser(order)
     try:
-        with open(results, "wb") as pipe:
-            while (message := alarm.guard(messages)) is not None:
-                pipe.write(encode(message))
-                pipe.flush()
-                if isinstance(message, (Finished, Refused)):
-                    break
+        while (message := alarm.guard(messages)) is not None:
+            send(results, encode(message))
+            if isinstance(message, (Finished, Refused)):
+                break
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
     except BrokenPipeError:

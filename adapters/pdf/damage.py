@@ -5,12 +5,11 @@ once MuPDF repaired a file or stumbled over a compressed stream, every object th
 there and whole. A healthy file never gets this far: its pages cost nothing extra.
 """
 
-import os
 import re
 import zlib
 from collections.abc import Callable
 from enum import Enum
-from typing import BinaryIO
+from mmap import mmap
 
 from adapters.pdf import mupdf
 from adapters.pdf.mupdf import PdfObj
@@ -32,9 +31,9 @@ _CLOSING = (b"ET", b"Q", b"EMC")
 class DamageFinder:
     """Knows which objects of one document are missing or cut; remembers its verdict on each."""
 
-    def __init__(self, document: mupdf.FzDocument, file: BinaryIO) -> None:
+    def __init__(self, document: mupdf.FzDocument, content: bytes | mmap) -> None:
         self._pdf = mupdf.pdf_document_from_fz_document(document)
-        self._file = file
+        self._content = content
         self._suspicious = False
         self._cut: int | None = None
         self._verdicts: dict[int, bool] = {}
@@ -48,7 +47,7 @@ class DamageFinder:
         """Tell whether something that this page's text needs is missing; `warnings` are those of reading it."""
         if not self._suspicious and (self.is_repaired or _SUSPICIOUS.search(warnings)):
             self._suspicious = True
-            self._cut = find_cut_object(self._file)
+            self._cut = find_cut_object(self._content)
         return self._suspicious and not self._is_whole_page(page)
 
     def _is_whole_page(self, node: PdfObj) -> bool:
@@ -155,19 +154,11 @@ def inspect_deflated(content: bytes) -> Deflated:
     return Deflated.WHOLE if genuine else Deflated.CHANGED
 
 
-def find_cut_object(stream: BinaryIO) -> int | None:
+def find_cut_object(content: bytes | mmap) -> int | None:
     """Return the number of the object that begins behind the last complete one: the end of the file cut it off."""
-    position = stream.seek(0, os.SEEK_END)
-    while position > 0:
-        position = max(position - _PIECE_BYTES, 0)
-        stream.seek(position)
-        piece = stream.read(_PIECE_BYTES + len(b"endstream"))
-        end = max(piece.rfind(b"endobj"), piece.rfind(b"endstream"))
-        if end >= 0:
-            stream.seek(position + end)
-            start = _OBJECT_START.search(stream.read(_PIECE_BYTES))
-            return int(start[1]) if start else None
-    return None
+    end = max(content.rfind(b"endobj"), content.rfind(b"endstream"))
+    start = _OBJECT_START.search(content, end, end + _PIECE_BYTES) if end >= 0 else None
+    return int(start[1]) if start else None
 
 
 def _children(thing: PdfObj) -> list[PdfObj]:

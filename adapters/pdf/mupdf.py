@@ -9,6 +9,7 @@ names.
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from mmap import mmap
 from typing import Any
 
 _mupdf: Any = import_module("pymupdf._mupdf")
@@ -28,6 +29,13 @@ class FzBuffer(Handle):
 
     def __bytes__(self) -> bytes:
         return bytes(_mupdf.ll_fz_buffer_to_bytes_internal(_mupdf.FzBuffer_m_internal_get(self), 0))
+
+
+class FzOutput(Handle):
+    """Writes to a buffer, or elsewhere; close it before it goes."""
+
+    def __init__(self, buffer: FzBuffer) -> None:
+        _mupdf.FzOutput_swiginit(self, _mupdf.new_FzOutput(buffer))
 
 
 class FzDocument(Handle):
@@ -99,7 +107,6 @@ fz_disable_icc: Callable[[], None] = _mupdf.fz_disable_icc
 fz_flush_warnings: Callable[[], None] = _mupdf.fz_flush_warnings
 fz_empty_store: Callable[[], None] = _mupdf.fz_empty_store
 
-fz_open_file: Callable[[str], FzStream] = _mupdf.fz_open_file
 fz_open_document_with_stream: Callable[[str, FzStream], FzDocument] = _mupdf.fz_open_document_with_stream
 fz_needs_password: Callable[[FzDocument], int] = _mupdf.fz_needs_password
 fz_authenticate_password: Callable[[FzDocument, str], int] = _mupdf.fz_authenticate_password
@@ -109,7 +116,9 @@ fz_new_buffer: Callable[[int], FzBuffer] = _mupdf.fz_new_buffer
 
 #: Page, clip, flags and matrix to a pointer for FzStextPage. Raises RuntimeError instead of MupdfError.
 page_get_textpage: Callable[[FzPage, None, int, tuple[float, ...]], Any] = _extra.page_get_textpage
-JM_print_stext_page_as_text: Callable[[FzBuffer, FzStextPage], None] = _extra.JM_print_stext_page_as_text
+#: Writes UTF-8, and an empty line behind each block.
+fz_print_stext_page_as_text: Callable[[FzOutput, FzStextPage], None] = _mupdf.fz_print_stext_page_as_text
+fz_close_output: Callable[[FzOutput], None] = _mupdf.fz_close_output
 
 pdf_document_from_fz_document: Callable[[FzDocument], PdfDocument] = _mupdf.pdf_document_from_fz_document
 pdf_was_repaired: Callable[[PdfDocument], int] = _mupdf.pdf_was_repaired
@@ -136,7 +145,7 @@ pdf_dict_len: Callable[[PdfObj], int] = _mupdf.pdf_dict_len
 pdf_dict_puts: Callable[[PdfObj, str, PdfObj], None] = _mupdf.pdf_dict_puts
 
 
-def fz_open_memory(content: bytes) -> FzStream:
+def fz_open_memory(content: bytes | mmap) -> FzStream:
     """Open bytes, which must outlive the stream."""
     stream: FzStream = _mupdf.fz_open_memory(_mupdf.python_buffer_data(content), len(content))
     return stream

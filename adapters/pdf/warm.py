@@ -2,7 +2,6 @@
 
 import gc
 import importlib.util
-import io
 import sys
 from typing import Any
 
@@ -56,5 +55,5 @@ def read_sample() -> Any:
     document.prepare_mupdf()
     stream = mupdf.fz_open_memory(SAMPLE_PDF)
     sample = mupdf.fz_open_document_with_stream("pdf", stream)
-    document.read_page(sample, 1, DamageFinder(sample, io.BytesIO(SAMPLE_PDF)))
+    document.read_page(sample, 1, DamageFinder(sample, SAMPLE_PDF))
     return sample

@@ -9,8 +9,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from adapters.sandbox.fork_server import NUMBER, ForkServer, Target
+from adapters.sandbox.fork_server import ForkServer, Target
 from adapters.sandbox.frames import HEADER
+from adapters.sandbox.server import NUMBER
 
 #: A killed child is gone at once; waiting longer means that the fork server died before it.
 BURIAL_SECONDS = 5.0

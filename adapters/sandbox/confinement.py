@@ -20,7 +20,6 @@ def confine(*, memory_bytes: int, cpu_seconds: int) -> None:
     lower(resource.RLIMIT_NOFILE, OPEN_FILES)
     lower(resource.RLIMIT_CPU, cpu_seconds, grace=1)
     lower(resource.RLIMIT_AS, memory_bytes)
-    _silence_stdout()
 
 
 def close_the_door() -> None:
@@ -43,13 +42,6 @@ def keep_quiet() -> None:
     sys.stderr = open(os.dup(2), "w", encoding="utf-8", buffering=1, closefd=True)  # noqa: SIM115, PTH123 - for good
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
-    os.close(nothing)
-
-
-def _silence_stdout() -> None:
-    """Point descriptor 1 at nothing: whatever a library prints must not reach the worker's log."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
     os.close(nothing)
 
 

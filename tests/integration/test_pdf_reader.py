@@ -96,6 +96,12 @@ def test_text_survives_the_way_through_the_pipe(tmp_path: Path, text: str) -> No
     assert read(pdf_files.text_pdf(tmp_path / "odd.pdf", [text]))[0].text == text + "\n"
 
 
+def test_odd_characters_cost_no_page_and_blocks_no_line(tmp_path: Path) -> None:
+    (page,) = read(pdf_files.odd_characters_pdf(tmp_path / "odd.pdf"))
+
+    assert (page.text, page.lost) == ("x\ufffdye\nend\n", False)
+
+
 def test_words_are_joined_over_line_ends_and_ligatures_spelled_out(tmp_path: Path) -> None:
     document = pymupdf.open()
     writer = pymupdf.TextWriter(document.new_page().rect)
