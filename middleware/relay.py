@@ -80,6 +80,7 @@ class Relay(Thread):
         self._depth_limit = 4 * batch_size
         self._paces: dict[str, Pace] = defaultdict(lambda: Pace(most=self._depth_limit))
         self._look_at: dict[str, float] = {}
+        self._looked_at: dict[str, float] = {}
         self._interval = interval.total_seconds()
         self._stop_event = Event()
         self.last_progress = monotonic()
@@ -125,7 +126,10 @@ class Relay(Thread):
                 ring_again_at = monotonic() + RING_AGAIN_SECONDS
             self.last_progress = monotonic()
             wait = min(look_around_at, ring_again_at, *self._look_at.values()) - monotonic()
-            self._look_at |= dict.fromkeys(dispatch.wait(timedelta(seconds=max(0.0, wait))), 0.0)
+            for queue in dispatch.wait(timedelta(seconds=max(0.0, wait))):
+                self._look_at[queue] = (
+                    self._looked_at.get(queue, 0.0) + LOOK_SECONDS
+                )  # rings that follow at once: one look
 
     def _find_queues(self, dispatch: DispatchTable) -> list[str]:
         """Jobs may wait in queues that only other workers know: their actors are newer, or from another module."""
@@ -137,6 +141,7 @@ class Relay(Thread):
         """Ring for every queue whose time has come; True when one of them has nothing more that is due."""
         due = [queue for queue, at in self._look_at.items() if at <= monotonic()]
         for queue in due:
+            self._looked_at[queue] = monotonic()
             if self._ring(dispatch, queue):
                 self._look_at[queue] = monotonic() + self._paces[queue].pause
             else:

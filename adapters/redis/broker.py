@@ -24,6 +24,9 @@ Message = dramatiq.Message[Any]
 #: A consumer looks up from waiting this often, to see whether it should stop.
 POP_SECONDS = 1.0
 
+#: When every thread was busy and one is free, others may be soon: fetching for them together waits this long.
+LINGER_SECONDS = 0.002
+
 #: Says whether the message is the running attempt of this thread, and hands it back to run again after the delay.
 RetryRunning = Callable[[Message, timedelta], bool]
 
@@ -167,8 +170,8 @@ class HintConsumer(Consumer):
 
     def _wait_for_room(self) -> int:
         with self._room:
-            if self._outstanding >= self._prefetch:
-                self._room.wait(POP_SECONDS)
+            if self._outstanding >= self._prefetch and self._room.wait(POP_SECONDS):
+                self._room.wait_for(lambda: 4 * self._outstanding <= 3 * self._prefetch, LINGER_SECONDS)
             return self._prefetch - self._outstanding
 
     def _release(self, count: int) -> None:
