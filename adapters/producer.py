@@ -46,7 +46,12 @@ def default_producer() -> tuple[ProducerRuntime, PostOffice]:
 
 
 def enqueue_within(connection: Connection, job_name: str, params: Mapping[str, Any]) -> UUID:
-    """Put a job into the ledger inside the caller's psycopg transaction: it exists exactly if that commits."""
+    """Put a job into the ledger inside the caller's psycopg transaction: it exists exactly if that commits.
+
+    Raises InvalidJobError, also for mails and files, which take a transaction of their own.
+    """
+    if by_name.takes_content(job_name):
+        raise InvalidJobError(f"{job_name} takes a transaction of its own: use enqueue")
     job = named_job(job_name, params)
     enqueue_in(connection, job)
     return job.id
