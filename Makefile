@@ -73,6 +73,9 @@ bench: $(BENCH) ## Measure everything against its peers (about two hours; ARGS="
 bench-quick: $(BENCH) ## The same at small sizes: shows that it runs, not how fast anything is
 	@CORPUS_DIR="$(wildcard $(CORPUS))" $(VENV)/bench/bin/python -m benchmarks --quick $(ARGS)
 
+bench-media: $(BENCH) ## Thumbnails against plain loops of Pillow and of libvips (three minutes; ARGS=--quick)
+	@CORPUS_DIR="$(wildcard $(CORPUS))" $(VENV)/bench/bin/python -m benchmarks.pictures $(ARGS)
+
 clean: ## Remove the environment, caches and build output (data in .headrace stays)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -136,4 +139,4 @@ $(BENCH): requirements/build.txt requirements/bench.txt pyproject.toml | $(BIN)/
 		else echo "There is no npm: BullMQ will be skipped"; fi
 	@touch $@
 
-.PHONY: demo up corpus install test chaos chaos-quick bench bench-quick check format docs clean requirements secrets help
+.PHONY: demo up corpus install test chaos chaos-quick bench bench-quick bench-media check format docs clean requirements secrets help

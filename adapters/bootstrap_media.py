@@ -6,7 +6,7 @@ from functools import partial
 
 from adapters.images.maker import SandboxedPictureMaker
 from adapters.settings import Settings
-from domain.file_processing import RoutingReport, process_file, receive_file
+from domain.file_processing import RoutingReport, process_file, receive_file, receive_stored_file
 from domain.media import PictureMaker
 from domain.media_processing import (
     MediaReceipt,
@@ -33,6 +33,7 @@ class MediaProducer:
 
     receive_media: Callable[..., MediaReceipt]
     receive_file: Callable[..., MediaReceipt]
+    receive_stored_file: Callable[..., MediaReceipt]
     order_picture: Callable[..., MediaReceipt | None]
     delete_media: Callable[..., bool]
 
@@ -67,6 +68,9 @@ def bind_media_producer(settings: Settings, transactions: Transactions, blobs: B
         ),
         receive_file=partial(
             receive_file, transactions=transactions, blobs=blobs, max_bytes=settings.document_max_bytes
+        ),
+        receive_stored_file=partial(
+            receive_stored_file, transactions=transactions, blobs=blobs, max_bytes=settings.document_max_bytes
         ),
         order_picture=partial(order_picture, transactions=transactions),
         delete_media=partial(delete_media, transactions=transactions, blobs=blobs),

@@ -1,6 +1,6 @@
 """Thumbnails: ours in sandboxed children against a plain Pillow loop and a plain libvips loop, in one run.
 
-    python -m benchmarks.pictures [--quick]      (CORPUS_DIR adds the images of its folder media)
+    make bench-media      (CORPUS=folder adds the images of its folder media)
 
 Every contender makes a WebP of at most 256 by 256 pixels of the same files, upright and in sRGB, one after the other in
 a process of its own; `peak` is the most memory that it and its children held together, sampled every 20 ms (PSS:
@@ -81,13 +81,19 @@ def measure(contender: str, folder: Path) -> dict[str, float]:
     """Run one contender and watch its memory."""
     environment = os.environ | ({"VIPS_CONCURRENCY": "1"} if contender.endswith("1 thread") else {})
     command = [sys.executable, "-m", "benchmarks.pictures", "--contender", contender, "--folder", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
+    with (
+        tempfile.TemporaryFile() as said,  # libvips has a word on every damaged file
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=environment) as process,
+    ):
         peak, stop = [0], threading.Event()
         watcher = threading.Thread(target=watch, args=(process.pid, peak, stop))
         watcher.start()
         out, _ = process.communicate()
         stop.set()
         watcher.join()
+        if process.returncode:
+            said.seek(0)
+            sys.exit(f"{contender} failed:\n{said.read().decode(errors='replace')}")
     return json.loads(out) | {"peak": peak[0]}
 
 

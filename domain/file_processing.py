@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from domain.errors import FailureCode, PermanentError
+from domain.blob_keys import is_key_of
+from domain.errors import FailureCode, InvalidJobError, PermanentError
 from domain.filetypes import HEAD_BYTES, FileType, describe, find_type
 from domain.ids import new_id
 from domain.intake import Upload, adopt_document, stored_blob, uploaded_document
 from domain.jobs import Lease
 from domain.media import MediaFile, MediaKind, NewMedia, thumbnail_recipe
-from domain.media_processing import ConfirmMedia, MediaReceipt, add_media, stored_media, unheard
+from domain.media_processing import PART_BYTES, ConfirmMedia, MediaReceipt, add_media, stored_media, unheard
 from domain.ports import BlobStore, Transactions, Unit
 
 
@@ -45,6 +46,29 @@ def receive_file(
         transactions() as unit,
     ):
         return add_media(unit, stored_media(workspace_id, MediaKind.FILE, name, key, upload, media_type=None), confirm)
+
+
+def receive_stored_file(
+    workspace_id: UUID,
+    name: str,
+    blob_key: str,
+    *,
+    transactions: Transactions,
+    blobs: BlobStore,
+    max_bytes: int,
+    confirm: ConfirmMedia = unheard,
+) -> MediaReceipt:
+    """Take a copy of a blob that the workspace has already, as `receive_file` takes what is uploaded.
+
+    Raises PermanentError (blob_missing, too_large), InvalidJobError (not a key of this workspace), TransientError.
+    """
+    if not is_key_of(workspace_id, blob_key):
+        raise InvalidJobError("blob_key names no blob of this workspace")
+    with blobs.local_file(blob_key) as file, file.open("rb") as stream:
+        content = iter(lambda: stream.read(PART_BYTES), b"")
+        return receive_file(
+            workspace_id, name, content, transactions=transactions, blobs=blobs, max_bytes=max_bytes, confirm=confirm
+        )
 
 
 def process_file(

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from domain.blob_keys import is_key_of
 from domain.errors import FailureCode, InvalidMailError, PermanentError
 from domain.ids import new_id
 
@@ -211,8 +212,7 @@ def _checked_letter(workspace_id: UUID, letter: Letter) -> Letter:
 
 
 def _check_attachment(workspace_id: UUID, attachment: Attachment) -> None:
-    """Keys begin with their workspace, so nobody can attach another's file."""
-    if not attachment.blob_key.startswith(f"{workspace_id}/"):
+    if not is_key_of(workspace_id, attachment.blob_key):
         raise InvalidMailError("an attachment's blob_key names no blob of this workspace")
     _check_line("an attachment's name", attachment.name, LONGEST_NAME)
     if not attachment.name.strip() or not _MEDIA_TYPE.fullmatch(attachment.media_type):

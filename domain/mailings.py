@@ -100,7 +100,7 @@ class Mailings(Protocol):
     """The mailings. `lease` fences: LeaseLostError, JobCancelledError."""
 
     def begin(self, mailing_id: UUID, workspace_id: UUID, lease: Lease) -> Mailing | None:
-        """Return the mailing and settle what the attempt before left in doubt; None when it is gone."""
+        """Return the mailing and settle what the attempt before left in doubt; None when it is gone, or another's."""
         ...
 
     def next_due(self, mailing: Mailing) -> Recipient | None:

@@ -15,7 +15,7 @@ from domain.media import JOB_OF_KIND, MediaFile, MediaKind, NewMedia, Picture, P
 from domain.ports import BlobStore, Transactions, Unit
 
 #: What a store takes at a time.
-_PART_BYTES = 1 << 20
+PART_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +206,8 @@ def _source_of(media: MediaFile) -> str:
 
 def _parts(content: bytes) -> Iterator[bytes]:
     view = memoryview(content)
-    for start in range(0, len(content), _PART_BYTES):
-        yield bytes(view[start : start + _PART_BYTES])
+    for start in range(0, len(content), PART_BYTES):
+        yield bytes(view[start : start + PART_BYTES])
 
 
 def _report(media: MediaFile, picture: Picture, source_bytes: int) -> MediaReport:

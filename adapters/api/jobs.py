@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from adapters import by_name
 from adapters.api import models
 from adapters.api.auth import Principal, principal, require_scope
 from adapters.api.documentation import located, problems
 from adapters.api.documents import started
+from adapters.api.media import check_backlog
 from adapters.api.models import data
 from adapters.api.problems import Problem
 from adapters.api.repeats import IdempotencyKey, Remember, Repeatable, respond
@@ -19,7 +22,7 @@ from adapters.postgres.jobs import named_job
 from adapters.postgres.ledger import enqueue_in
 from domain.api_keys import Scope
 from domain.errors import JobUnavailableError, UnknownJobError
-from domain.jobs import ALIASES
+from domain.jobs import ALIASES, MEDIA_QUEUE, find_job
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -41,7 +44,7 @@ Caller = Annotated[Principal, Depends(principal)]
 BEGUN: dict[int | str, dict[str, Any]] = {202: located("The task has begun."), **problems(400, 409, 413)}
 
 
-@router.post("", status_code=202, response_model=models.Started, responses=BEGUN)
+@router.post("", status_code=202, response_model=models.Started, responses={**BEGUN, **problems(400, 404, 409, 413)})
 def start_task(
     wanted: data.NewJob, request: Request, caller: Caller, here: Writable, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -64,8 +67,11 @@ def put_in(request: Request, here: WorkspaceRuntime, key: str | None, name: str,
     """Put a job of the caller's workspace into the ledger, once. Raises Problem, InvalidJobError."""
 
     def enqueue(remember: Remember) -> Answer:
+        whole = {**params, "workspace_id": here.id}
         try:
-            job = named_job(name, {**params, "workspace_id": here.id})
+            if by_name.takes_content(name):
+                return _put_in_content(name, whole, here, remember)
+            job = named_job(name, whole)
         except (JobUnavailableError, UnknownJobError):
             raise Problem(409, "job_unavailable", f"This installation has no job {name}.") from None
         answer = started(job.id)
@@ -76,3 +82,12 @@ def put_in(request: Request, here: WorkspaceRuntime, key: str | None, name: str,
 
     repeatable = Repeatable(request, here, key)
     return respond(repeatable.answer_upload(lambda _, remember: enqueue(remember), (), repr(sorted(params.items()))))
+
+
+def _put_in_content(name: str, params: Mapping[str, Any], here: WorkspaceRuntime, remember: Remember) -> Answer:
+    def confirm(job_id: UUID) -> None:
+        remember(started(job_id))
+
+    if find_job(name).queue == MEDIA_QUEUE:
+        check_backlog(here)
+    return started(by_name.put_in(name, params, office=here.mail, media=here.producer.media, confirm=confirm))

@@ -151,7 +151,7 @@ async def _upload(
     request: Request, here: WorkspaceRuntime, key: str | None, receive: Callable[..., MediaReceipt]
 ) -> Response:
     once = Repeatable(request, here, key, upload_seconds=request.app.state.settings.api_upload_seconds)
-    await run_sync(_check_backlog, here)
+    await run_sync(check_backlog, here)
 
     def take(name: str, content: Iterable[bytes]) -> Answer:
         def work(content: Iterable[bytes], remember: Remember) -> Answer:
@@ -170,7 +170,7 @@ def _order(
     key: str | None,
 ) -> Response:
     recipe: Recipe = order.recipe()
-    _check_backlog(here)
+    check_backlog(here)
     sources = {"media_id": order.media_id, "document_id": order.document_id}
 
     def place(remember: Remember) -> Answer:
@@ -206,7 +206,8 @@ def _shown(row: Row) -> dict[str, Any]:
     return shown | {"failure": {"code": code, "message": message} if code else None}
 
 
-def _check_backlog(here: WorkspaceRuntime) -> None:
+def check_backlog(here: WorkspaceRuntime) -> None:
+    """Refuse more while too much waits to be made. Raises Problem."""
     most = here.most_waiting_documents
     if here.media.count_pending(most) >= most:
         detail = f"{most:,} pictures of this workspace wait to be made already; order more when they are done."

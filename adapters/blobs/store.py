@@ -1,7 +1,6 @@
 """Blobs in a local folder, S3, Google Cloud Storage, Azure or memory, all through obstore."""
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
@@ -12,16 +11,13 @@ from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from domain.blob_keys import is_key
 from domain.errors import FailureCode, PermanentError, SettingsError, TransientError
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, RetryConfig, S3Config
 
 SCHEMES = ("file://", "s3://", "gs://", "az://", "memory://")
-
-#: Names that mean the same in every store; `#` and `..` mean something else in a folder.
-_KEY = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.=-]*)(?:/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*")
-_LONGEST_KEY = 1000
 
 #: S3 accepts parts of 5 MiB to 5 GiB, ten thousand of them: up to 80 GB a blob, some 25 MB of memory an upload.
 _PART_BYTES = 8 * 1024 * 1024
@@ -142,7 +138,7 @@ class _Source:
 
 
 def _checked(key: str) -> str:
-    if len(key) > _LONGEST_KEY or not _KEY.fullmatch(key):
+    if not is_key(key):
         raise ValueError(f"not a blob key: {key[:100]!r}")
     return key
 

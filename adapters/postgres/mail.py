@@ -52,6 +52,8 @@ class PostgresMailings:
 
     def begin(self, mailing_id: UUID, workspace_id: UUID, lease: Lease) -> Mailing | None:
         """See the port."""
+        if lease.job_id != mailing_id:  # only the job that came with it: two at once would send everything twice
+            return None
         ids = {"id": mailing_id, "workspace_id": workspace_id}
         with self._held(lease) as connection, connection.cursor(row_factory=dict_row) as cursor:
             row = cursor.execute(_MAIL["begin_mailing"], ids).fetchone()

@@ -43,6 +43,11 @@ class Site:
         path = Path(self.environment["E2E_EFFECTS"])
         return path.read_text().splitlines() if path.exists() else []
 
+    def release(self, label: str) -> None:
+        """Let the jobs end that are `held` until this label."""
+        with Path(self.environment["E2E_EFFECTS"]).open("a") as file:
+            file.write(f"{label}\n")
+
     def wait_for_jobs(self, *job_ids: UUID, seconds: float = 20) -> list[str]:
         """Wait until these jobs, or all, have ended; return their states."""
         unfinished = "SELECT count(*) FROM jobs WHERE finished_at IS NULL AND (id = ANY(%(ids)s) OR %(ids)s = '{}')"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -81,6 +82,26 @@ def slow(label: str, seconds: float) -> None:
     leave(f"{label} runs in {os.getpid()}")
     leave(f"{label} begun")
     time.sleep(seconds)
+    leave(f"{label} done")
+
+
+@extra
+def held(label: str, until: str) -> None:
+    """Run until that label is among the effects, however slow the machine is."""
+    leave(f"{label} runs in {os.getpid()}")
+    leave(f"{label} begun")
+    while until not in Path(os.environ["E2E_EFFECTS"]).read_text().splitlines():
+        time.sleep(0.05)
+    leave(f"{label} done")
+
+
+@extra
+def drained(label: str) -> None:
+    """Run until this thread is told to take no more jobs, and half a second longer."""
+    leave(f"{label} begun")
+    while threading.current_thread().running:  # type: ignore[attr-defined]  # dramatiq's WorkerThread
+        time.sleep(0.05)
+    time.sleep(0.5)
     leave(f"{label} done")
 
 

@@ -49,6 +49,26 @@ SELECT workspace_id, 'seed/256', text_hash, vector::halfvec FROM chunks,
 WHERE workspace_id = %(workspace_id)s
 """
 
+#: Of each kind but the vectors: how many rows there are, columns of the export, and the same of the tables.
+STORED = {
+    "documents": (
+        DOCUMENTS,
+        ("id", "name", "chunk_count"),
+        "SELECT id::text, name, chunk_count FROM documents ORDER BY documents.id",
+    ),
+    "pages": (
+        DOCUMENTS * 10,
+        ("document_id", "number", "text"),
+        "SELECT document_id::text, number, text FROM document_pages p ORDER BY p.document_id, number",
+    ),
+    "chunks": (
+        DOCUMENTS * CHUNKS_PER_DOCUMENT,
+        ("document_id", "ordinal", "text", "text_hash"),
+        "SELECT document_id::text, ordinal, text, encode(text_hash, 'hex') FROM chunks c"
+        " ORDER BY c.document_id, ordinal",
+    ),
+}
+
 
 @pytest.fixture
 def full(site: Site) -> Iterator[Site]:
@@ -128,10 +148,10 @@ def test_a_large_export_takes_little_memory_survives_a_kill_and_is_whole(full: S
     record_property("peak_mib", round(peak / 2**20))
     record_property("resumed_after", said[0]["resumed_after"])
     assert peak < MOST_BYTES, f"{peak / 2**20:.0f} MiB"
-    query = "SELECT document_id::text, ordinal, text, encode(text_hash, 'hex') FROM chunks c ORDER BY c.document_id, 2"
-    stored = hash_of(iter(full.rails.connection.execute(query)))
-    assert stored[0] == DOCUMENTS * CHUNKS_PER_DOCUMENT
-    assert hash_of(exported(full, export_id, "chunks", "document_id", "ordinal", "text", "text_hash")) == stored
+    for kind, (count, columns, query) in STORED.items():
+        stored = hash_of(iter(full.rails.connection.execute(query)))
+        assert stored[0] == count
+        assert hash_of(exported(full, export_id, kind, *columns)) == stored
     vectors = "SELECT encode(text_hash, 'hex'), embedding::real[] FROM chunk_embeddings ORDER BY model, text_hash"
     stored = hash_of((key, np.float32(vector).tobytes()) for key, vector in full.rails.connection.execute(vectors))
     told = (
@@ -139,3 +159,5 @@ def test_a_large_export_takes_little_memory_survives_a_kill_and_is_whole(full: S
         for key, vector in exported(full, export_id, "embeddings", "text_hash", "embedding")
     )
     assert hash_of(told) == stored
+    (manifest,) = full.rails.column("SELECT manifest FROM exports WHERE id = %s", export_id)
+    assert manifest["rows"] == {kind: row[0] for kind, row in STORED.items()} | {"embeddings": stored[0]}

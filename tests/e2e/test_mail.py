@@ -26,7 +26,7 @@ from tests.smtp_server import Mailbox, an_smtp_server, most_within, sometimes
 from tests.workers import Workers, running_workers
 
 RECIPIENTS = int(os.environ.get("MAIL_RECIPIENTS", "300"))
-RATE_LIMIT = 1200 if RECIPIENTS >= 1000 else 2400  # a minute
+RATE_LIMIT = 600  # a minute: a slow machine could send more than that, too
 NAMES = ("DATABASE_URL", "REDIS_URL", "BLOB_URL", "SMTP_HOST", "MAIL_FROM")
 
 

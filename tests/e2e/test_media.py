@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from PIL import Image
@@ -73,6 +73,44 @@ def test_files_go_where_their_content_says(module_site: Site) -> None:
     module_site.wait_for_jobs(seconds=PATIENCE)
     thumbnails = "SELECT state FROM media_files WHERE source_media_id = %s AND kind = 'thumbnail'"
     assert module_site.rails.column(thumbnails, photo.media_id) == ["ready"]
+
+
+def test_the_command_line_orders_pictures_and_gets_them(module_site: Site, tmp_path: Path) -> None:
+    photo, book, result = tmp_path / "photo.jpg", tmp_path / "book.pdf", tmp_path / "result"
+    photo.write_bytes(a_photo(orientation=6))
+    book.write_bytes(a_pdf("one", "two"))
+    variables = {name: module_site.environment[name] for name in NAMES}
+
+    def media(*arguments: str) -> list[dict]:
+        done = run("media", *arguments, "--json", **variables)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    added = media("add", str(photo), str(book))
+    module_site.wait_for_jobs(*(UUID(each["job_id"]) for each in added), seconds=PATIENCE)
+    picture, document = added[0]["media_id"], str(row(module_site, UUID(added[1]["media_id"]))["document_id"])
+    orders = [
+        ("thumbnail", picture, "--width", "20", "--height", "20"),
+        ("thumbnail", document, "--page", "2", "--height", "100", "--format", "png"),
+        ("optimize", picture, "--quality", "40"),
+        ("process", picture, '[{"op": "rotate", "degrees": 90}, {"op": "grayscale"}]', "--format", "avif"),
+    ]
+    made = [media(*order)[0] for order in orders]
+    states = module_site.wait_for_jobs(*(UUID(each["job_id"]) for each in made), seconds=PATIENCE)
+    pictures = []
+    for each in made:
+        got = run("media", "get", each["media_id"], str(result), **variables)
+        assert got.returncode == 0, got.stderr
+        with Image.open(result) as image:
+            pictures.append((image.format, image.size))
+    missing = run("media", "thumbnail", str(uuid4()), **variables)
+
+    assert states == ["succeeded"] * 4
+    assert pictures[0] == ("WEBP", (10, 20))
+    assert (pictures[1][0], pictures[1][1][1]) == ("PNG", 100)
+    assert pictures[2:] == [("JPEG", (32, 64)), ("AVIF", (64, 32))]
+    assert (missing.returncode, "no picture that is ready" in missing.stderr) == (1, True)
+    assert run("media", "process", picture, "nonsense", **variables).returncode != 0
 
 
 def test_the_command_line_adds_and_lists(module_site: Site, tmp_path: Path) -> None:

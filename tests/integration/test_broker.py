@@ -172,6 +172,16 @@ def test_a_job_sent_by_name_joins_the_callers_transaction(rails: Rails) -> None:
     assert rails.count("jobs") == 0
 
 
+@pytest.mark.parametrize("name", ["email:send", "file:process", "process_file"])
+def test_what_takes_a_transaction_of_its_own_joins_no_other(rails: Rails, name: str) -> None:
+    with connect(rails.url) as connection, pytest.raises(InvalidJobError, match="use enqueue"):
+        enqueue_within(connection, name, {"media_id": uuid4(), "workspace_id": WORKSPACE})
+    with pytest.raises(InvalidJobError, match="neither a delay nor a ledger"):
+        enqueue(name, {}, ledger=rails.ledger)
+
+    assert rails.count("jobs") == 0
+
+
 # Hints
 
 

@@ -133,6 +133,55 @@ def test_jobs_start_by_their_aliases(api: Api, rails: Rails) -> None:
         assert (job["actor"], job["workspace_id"]) == (actor, WORKSPACE)
 
 
+LETTER = {"to": "anna@example.com", "subject": "Hello", "text": "Dear Anna."}
+
+
+def test_a_mail_is_sent_by_name_once(rails: Rails, tmp_path: Path, redis_url: str) -> None:
+    headers = {"Idempotency-Key": "mail-1"}
+    with an_api(rails, tmp_path, redis_url, smtp_host="localhost", mail_from="news@example.com") as api:
+        answers = [api.post("/tasks", json={"name": "email:send", "params": LETTER}, headers=headers) for _ in range(2)]
+        other = api.post("/tasks", json={"name": "email:send", "params": LETTER | {"subject": "x"}}, headers=headers)
+
+    assert answers[0].status_code == 202, answers[0].text
+    assert answers[0].json() == answers[1].json()
+    assert other.json()["code"] == "idempotency_key_reused"
+    job = rails.job(UUID(answers[0].json()["task_id"]))
+    assert (job["actor"], job["workspace_id"]) == ("send_single_email", WORKSPACE)
+    assert rails.column("SELECT address FROM mail_recipients") == ["anna@example.com"]
+
+
+def test_a_stored_file_is_looked_at_by_name(api: Api, rails: Rails, tmp_path: Path) -> None:
+    key = f"{WORKSPACE}/dropped"
+    ObstoreBlobStore(f"file://{tmp_path}/blobs").put(key, [b"%PDF-1.7 water"])
+
+    answer = api.post("/tasks", json={"name": "file:process", "params": {"blob_key": key, "name": "who.knows"}})
+
+    assert answer.status_code == 202, answer.text
+    [file] = rails.connection.execute("SELECT kind, state, name, blob_key, job_id::text FROM media_files").fetchall()
+    assert file[:3] == ("file", "pending", "who.knows")
+    assert file[3] != key
+    assert file[4] == answer.json()["task_id"]
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "status", "code"),
+    [
+        ("email:send", LETTER, 503, "mail_not_configured"),
+        ("email:send", {"mailing_id": str(uuid4())}, 422, "invalid_request"),
+        ("file:process", {"blob_key": f"{WORKSPACE}/gone", "name": "x"}, 404, "blob_missing"),
+        ("file:process", {"blob_key": f"{WORKSPACE}/../{uuid4()}/x", "name": "x"}, 422, "invalid_request"),
+        ("file:process", {"blob_key": f"{uuid4()}/x", "name": "x"}, 422, "invalid_request"),
+    ],
+)
+def test_what_cannot_be_started_by_name_is_refused(
+    api: Api, rails: Rails, name: str, params: dict[str, str], status: int, code: str
+) -> None:
+    answer = api.post("/tasks", json={"name": name, "params": params})
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert rails.count("jobs") == 0
+
+
 @pytest.mark.parametrize("name", ["sweep_blobs", "extract_document", "erase_workspace", "no_such"])
 def test_other_jobs_are_not_started_by_name(api: Api, rails: Rails, name: str) -> None:
     answer = api.post("/tasks", json={"name": name})

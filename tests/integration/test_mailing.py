@@ -13,6 +13,7 @@ import pytest
 from adapters.blobs.store import ObstoreBlobStore
 from adapters.mail.composing import TemplateComposer
 from adapters.mail.smtp import SmtpServer, SmtpTransport
+from adapters.postgres.jobs import named_job
 from adapters.postgres.mail import MailDesk, PostgresMailingIntake, PostgresMailings
 from domain import crash_points, mail_delivery
 from domain.errors import FailureCode, JobCancelledError, LeaseLostError, ParkedError, PermanentError
@@ -497,6 +498,24 @@ def test_attachments_that_cannot_be_sent_fail_before_anything_is_sent(
         office.run(task)
 
     assert (failed.value.code, mailbox.envelopes) == (code, [])
+
+
+def test_a_second_job_for_a_mailing_sends_nothing(office: Office, mailbox: Mailbox) -> None:
+    task = office.mailing(*addresses(3))
+    other = named_job("send_single_email", {"mailing_id": task, "workspace_id": WORKSPACE})
+    office.rails.ledger.enqueue(other)
+    reports: list[MailingReport] = []
+
+    def meddle(address: str) -> None:
+        if address == "reader1@example.org" and not reports:
+            reports.append(office.run(task, office.claim(other.id)))
+
+    mailbox.before_taking = meddle
+    office.run(task)
+
+    assert mailbox.addresses == dict.fromkeys(addresses(3), 1)
+    assert reports[0].results == {}
+    assert office.counts(task) == {"sent": 3}
 
 
 def test_a_mailing_of_another_workspace_is_none(office: Office, mailbox: Mailbox) -> None:

@@ -1,5 +1,11 @@
 """Warming: what a workspace is searched in gets into memory, with and without pg_prewarm."""
 
+from contextlib import closing
+from pathlib import Path
+
+from adapters.embedded.stack import embedded_stack
+from adapters.postgres.migrate import migrate
+from adapters.postgres.pool import LazyPool, connect
 from adapters.postgres.vector_index import ensure_vector_index
 from adapters.postgres.warming import PostgresCache
 from domain.warming import WarmingReport, WarmingWay, warm_cache
@@ -51,3 +57,41 @@ def test_an_empty_workspace_is_warm(own_rails: Rails) -> None:
     report = warm(own_rails)
 
     assert (report.before, report.after) == (None, None)
+
+
+FILL = """
+WITH texts AS (SELECT n, 'Passage ' || n || repeat(' of the mill and the river', 20) AS words
+               FROM generate_series(1, 5000) n),
+     document AS (SELECT id FROM documents LIMIT 1),
+     stored AS (INSERT INTO chunks (document_id, generation, ordinal, workspace_id, text, text_hash, page_from, page_to,
+                                    char_start, char_end, token_count)
+                SELECT d.id, 1, 100 + n, %(workspace_id)s, words, sha256(convert_to(words, 'UTF8')), 1, 1, 0, 500, 100
+                FROM texts, document d)
+INSERT INTO chunk_embeddings (workspace_id, model, text_hash, embedding, is_indexed)
+SELECT %(workspace_id)s, %(model)s, sha256(convert_to(words, 'UTF8')),
+       (SELECT array_agg(sin(n * dimension)::real) FROM generate_series(1, 8) dimension)::vector::halfvec, true
+FROM texts
+"""
+
+
+def test_after_a_restart_a_workspace_is_warm_again(server_folder: Path) -> None:
+    embedder = FakeEmbedder()
+    with embedded_stack(server_folder, valkey=False) as stack:
+        assert stack.database_url
+        migrate(stack.database_url)
+        with closing(connect(stack.database_url)) as connection:
+            pool = LazyPool(stack.database_url, size=2)
+            a_ready_document(Rails(stack.database_url, pool, connection))
+            ensure_vector_index(connection, embedder.model, embedder.dimensions)
+            connection.execute(FILL, {"workspace_id": WORKSPACE, "model": embedder.model})
+            pool.close()
+
+    with embedded_stack(server_folder, valkey=False) as stack, closing(connect(str(stack.database_url))) as connection:
+        pool = LazyPool(str(stack.database_url), size=2)
+        report = warm(Rails(str(stack.database_url), pool, connection))
+        pool.close()
+
+    assert report.before is not None
+    assert report.after is not None
+    assert report.before.hit < report.after.hit
+    assert report.after.hit > 0.99
