@@ -163,7 +163,7 @@ def _after_two_pages(results: int, order: Order, end: Callable[[], object]) -> N
         end()
         yield Finished()
 
-    child.confine(order.limits)
+    child.confine(order)
     child.serve(results, order, parser)
 
 

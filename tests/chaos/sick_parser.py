@@ -11,7 +11,7 @@ from tests.chaos.marks import Mark, mark_of
 def main(results: int, order: Order) -> None:
     mark = mark_of(Path(order.file).read_bytes()[-40:])
     if mark:
-        child.confine(order.limits)
+        child.confine(order)
         child.serve(results, order, lambda _: iter(lambda: fall_ill(mark, order), None))
     child.main(results, order)
 
