@@ -44,7 +44,7 @@ def serve(results: int, order: Order, parser: Parser) -> NoReturn:
 
 
 def confine(order: Order) -> None:
-    """Give up memory, time and disk of this process for good. The file is mapped on top of the memory for reading it."""
+    """Give up memory, time and disk of this process for good. The mapped file comes on top of its memory."""
     try:
         mapped_bytes = os.stat(order.file).st_size  # noqa: PTH116 - a Path costs 0.3 ms
     except OSError:  # `read_document` says what is wrong with it
