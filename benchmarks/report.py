@@ -125,10 +125,10 @@ def readme_section(results: Mapping[str, Any]) -> str:
 
 
 def replace_section(text: str, section: str) -> str:
-    """Put a section between the markers. Raises ValueError when there are none."""
-    if BEGIN not in text or END not in text:
+    """Put a section between the markers, each on a line of its own. Raises ValueError when there are none."""
+    between = re.compile(f"^{re.escape(BEGIN)}$.*?^{re.escape(END)}$", re.DOTALL | re.MULTILINE)
+    if not between.search(text):
         raise ValueError(f"no {BEGIN} ... {END}")
-    between = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
     return between.sub(lambda _: f"{BEGIN}\n{section.strip()}\n{END}", text, count=1)
 
 

@@ -33,7 +33,7 @@ LOST_AFTER_EMPTY = timedelta(seconds=1)
 LOST_AFTER = timedelta(seconds=5)
 
 #: How soon the leader looks at a queue again that has more to ring for: at first, and at most when nobody takes a hint.
-LOOK_SECONDS, LONG_LOOK_SECONDS = 0.005, 0.05
+LOOK_SECONDS, LONG_LOOK_SECONDS = 0.01, 0.05
 #: Fewest hints to keep ahead of the workers.
 LEAST_AHEAD = 4
 

@@ -115,6 +115,11 @@ def test_a_section_replaces_what_stood_between_its_markers():
     assert replace_section(text, "new \\1\n") == f"before\n{BEGIN}\nnew \\1\n{END}\nafter\n"
 
 
+def test_markers_within_a_line_are_no_markers() -> None:
+    text = f"between `{BEGIN}` and\n{BEGIN}\nold\n{END}\n"
+    assert replace_section(text, "new") == f"between `{BEGIN}` and\n{BEGIN}\nnew\n{END}\n"
+
+
 def test_a_section_without_markers_is_refused():
     with pytest.raises(ValueError, match="no <!-- benchmarks -->"):
         replace_section("before", "new")

@@ -1,13 +1,9 @@
 -- name: insert_job
 -- Put a job into the ledger and ring; the same id twice is one job.
-WITH job AS (
-    INSERT INTO jobs (id, queue, actor, message, workspace_id, document_id, priority, available_at)
-    VALUES (%(id)s, %(queue)s, %(actor)s, %(message)s, %(workspace_id)s, %(document_id)s, %(priority)s,
-            now() + %(delay)s)
-    ON CONFLICT (id) DO NOTHING
-    RETURNING queue
-)
-SELECT pg_notify('headrace_jobs', queue) FROM job
+INSERT INTO jobs (id, queue, actor, message, workspace_id, document_id, priority, available_at)
+VALUES (%(id)s, %(queue)s, %(actor)s, %(message)s, %(workspace_id)s, %(document_id)s, %(priority)s, now() + %(delay)s)
+ON CONFLICT (id) DO NOTHING
+RETURNING pg_notify('headrace_jobs', queue)
 
 -- name: record_tick
 -- Take the tick of a periodic actor: nobody has it yet, and no earlier tick of this actor is still waiting or running.
