@@ -1,17 +1,17 @@
 """Turn a file into stored pages."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from domain.crash_points import crash_point
-from domain.documents import Document, Page, PageBatch
+from domain.documents import Chunk, Document, Page, PageBatch
 from domain.errors import FailureCode, ParkedError, PermanentError, TransientError
 from domain.indexing import NO_TEXT_SENTENCE, Indexer, Indexing, IndexingReport
 from domain.jobs import Lease
-from domain.ports import BlobStore, PageReader, PagesRead, Transactions
+from domain.ports import BlobStore, ChunkText, PageReader, PagesRead, Transactions
 
 #: Ends of the parser's process that may be the machine's fault once, and are the file's fault twice.
 PARSER_DEATHS = frozenset({FailureCode.PARSER_CRASHED, FailureCode.PARSE_MEMORY, FailureCode.PARSE_TIMEOUT})
@@ -61,10 +61,10 @@ def extract_document(
             raise quarantined
     attempt = _Attempt(document, lease, transactions)
     last, repaired = attempt.read_pages(blobs, reader)
+    report = None
     if indexer is not None and last is not None and last.is_whole:
-        with suppress(ParkedError):  # the workspace has no tokens left today: the job that indexes waits for them
-            return attempt.index_at_once(last, indexer, repaired=repaired)
-    return attempt.hand_over(last, repaired=repaired)
+        report = attempt.index_at_once(last, indexer, repaired=repaired)
+    return report or attempt.hand_over(last, repaired=repaired)
 
 
 def check_readable(read: PagesRead) -> None:
@@ -165,15 +165,26 @@ class _Attempt:
         crash_point("after_extraction_commits")
         return ExtractionReport(resumed_after=document.pages_done, pages=read.pages, characters=read.characters)
 
-    def index_at_once(self, whole: PageBatch, indexer: Indexer, *, repaired: bool) -> ExtractionReport:
+    def index_at_once(self, whole: PageBatch, indexer: Indexer, *, repaired: bool) -> ExtractionReport | None:
         """Store pages and chunks in one transaction, then embed and publish; the job ends with that.
 
-        Raises ParkedError, with nothing stored, when the workspace has no tokens left.
+        None, with nothing stored, when the workspace has no tokens left today: the job that indexes will wait for them.
         """
         read = sum_up(whole.pages)
         check_readable(read)
-        indexing = Indexing(self.document, self.lease, self.transactions, indexer)
         chunks = list(indexer.chunker.chunk_pages(whole.pages))
+        indexing = Indexing(self.document, self.lease, self.transactions, indexer)
+        try:
+            missing = self._store_at_once(whole, chunks, indexing, describe_flaws(read, repaired=repaired))
+        except ParkedError:
+            return None
+        crash_point("after_extraction_commits")
+        report = indexing.embed_and_publish(missing, len(chunks))
+        return ExtractionReport(pages=read.pages, characters=read.characters, indexing=report)
+
+    def _store_at_once(
+        self, whole: PageBatch, chunks: list[Chunk], indexing: Indexing, warning: str | None
+    ) -> list[ChunkText]:
         with self.transactions(self.lease) as unit:
             unit.pages.add(self.document, whole)
             crash_point("after_page_batch")
@@ -181,16 +192,13 @@ class _Attempt:
             unit.documents.finish_extraction(
                 self.document,
                 next_job_id=self.lease.job_id,
-                pages=read.pages,
-                warning=describe_flaws(read, repaired=repaired),
+                pages=len(whole.pages),
+                warning=warning,
                 chunks=len(chunks),
                 embedded=len(chunks) - len(missing),
             )
             crash_point("before_extraction_commits")
-        crash_point("after_extraction_commits")
-        return ExtractionReport(
-            pages=read.pages, characters=read.characters, indexing=indexing.embed_and_publish(missing, len(chunks))
-        )
+        return missing
 
     @contextmanager
     def _counting_deaths(self, parser_version: str) -> Iterator[None]:
