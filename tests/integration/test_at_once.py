@@ -168,7 +168,9 @@ def test_a_provider_that_asks_to_wait_parks_the_job_and_the_document_goes_on(rai
 
 def test_a_workspace_without_tokens_today_keeps_the_pages_and_waits_in_the_job_that_indexes(rails: Rails) -> None:
     document = small(rails, budget=100_000)
-    spend = "INSERT INTO workspace_daily_usage (workspace_id, day, tokens) VALUES (%s, (now() AT TIME ZONE 'utc')::date, %s)"
+    spend = (
+        "INSERT INTO workspace_daily_usage (workspace_id, day, tokens) VALUES (%s, timezone('utc', now())::date, %s)"
+    )
     rails.connection.execute(spend, [document.workspace_id, 99_999])
 
     report = document.extract()
