@@ -56,8 +56,8 @@ def sent_texts(server: EmbeddingsServer) -> list[str]:
     return [text for request in server.requests for text in request.texts]
 
 
-def index_job(site: Site, document_id: UUID) -> dict:
-    return site.rails.row("SELECT * FROM jobs WHERE document_id = %s AND actor = 'index_document'", document_id)
+def job_of(site: Site, document_id: UUID, actor: str) -> dict:
+    return site.rails.row("SELECT * FROM jobs WHERE document_id = %s AND actor = %s", document_id, actor)
 
 
 def test_a_document_becomes_ready_with_a_vector_for_every_chunk(site: Site, server: EmbeddingsServer) -> None:
@@ -113,9 +113,9 @@ def test_a_provider_that_asks_to_wait_costs_no_attempt_and_nothing_twice(site: S
 
     assert site.wait_for_documents(receipt.document_id) == ["ready"]
     site.wait_for_jobs()
-    job = index_job(site, receipt.document_id)
-    assert site.rails.attempts(job["id"]) == ["parked", "parked", "succeeded"]
-    assert job["attempt"] == 1
+    jobs = [job_of(site, receipt.document_id, actor) for actor in ("extract_document", "index_document")]
+    assert [site.rails.attempts(job["id"]) for job in jobs] == [["parked", "succeeded"]] * 2
+    assert [job["attempt"] for job in jobs] == [1, 1]
     answered = [text for request in server.requests[2:] for text in request.texts]
     assert len(answered) == len(set(answered)) == site.rails.document(receipt.document_id)["chunk_count"]
 
@@ -156,7 +156,7 @@ def test_a_used_up_budget_parks_the_document(site: Site, server: EmbeddingsServe
     query = "SELECT count(*) FROM jobs WHERE document_id = %s AND state = 'retrying'"
     site.wait_until(lambda: site.rails.column(query, receipt.document_id) == [1], 20)
 
-    job = index_job(site, receipt.document_id)
+    job = job_of(site, receipt.document_id, "index_document")
     assert (site.rails.attempts(job["id"]), job["attempt"]) == (["parked"], 0)
     assert (server.requests, site.rails.document(receipt.document_id)["state"]) == ([], "indexing")
 
@@ -227,7 +227,7 @@ def test_a_document_deleted_on_its_way_leaves_nothing(site: Site, server: Embedd
 
     assert site.producer.delete_document(receipt.document_id, site.rails.document(receipt.document_id)["workspace_id"])
 
-    job_id = index_job(site, receipt.document_id)["id"]
+    job_id = job_of(site, receipt.document_id, "extract_document")["id"]
     assert site.wait_for_jobs(job_id) == ["cancelled"]
     tables = ("document_pages", "chunks")
     left = [

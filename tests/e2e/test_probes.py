@@ -26,8 +26,8 @@ TOKEN = "a-long-random-string"
 #: What the acceptance of the main job run asks for, and the least that each must say by then.
 FAMILIES = {
     "headrace_jobs_finished_total": 'actor="extract_document",outcome="succeeded",queue="ingest_extract"',
-    "headrace_job_duration_seconds_bucket": 'actor="index_document"',
-    "headrace_job_wait_seconds_bucket": 'queue="ingest_index"',
+    "headrace_job_duration_seconds_bucket": 'actor="extract_document"',
+    "headrace_job_wait_seconds_bucket": 'queue="ingest_extract"',
     "headrace_jobs_in_progress": 'actor="extract_document"',
     "headrace_queue_depth": "queue=",
     "headrace_queue_oldest_age_seconds": "queue=",

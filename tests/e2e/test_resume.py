@@ -97,7 +97,8 @@ def test_an_indexing_that_crashed_pays_for_no_stored_batch_again(site: Site, poi
 
     assert vectors >= 2 * INPUTS, "several batches were stored before the crash"
     assert len(sent) - len(set(sent)) == paid_twice
-    assert site.rails.attempts(job_of(site, "index_document")) == ["crashed", "succeeded"]
+    assert site.rails.attempts(job_of(site, "extract_document")) == ["crashed", "succeeded"]
+    assert site.rails.attempts(job_of(site, "index_document")) == ["succeeded"]
     assert len(set(sent)) == site.rails.count("chunk_embeddings")
 
 
@@ -129,7 +130,7 @@ def test_a_running_extraction_is_cancelled_within_seconds_and_its_parser_is_gone
 
 def test_a_shutdown_hands_a_running_job_back_at_once_and_burns_no_attempt(site: Site) -> None:
     with running(site) as workers:
-        document_id = site.upload(a_book(2 * PAGES, lines=40)).document_id
+        document_id = site.upload(a_book(6 * PAGES, lines=40)).document_id
         site.wait_until(lambda: site.rails.count("document_pages") > 0, 30)
 
         assert workers.terminate(seconds=15) == 0
@@ -137,7 +138,7 @@ def test_a_shutdown_hands_a_running_job_back_at_once_and_burns_no_attempt(site: 
         job = site.rails.job(job_of(site, "extract_document"))
         stored = site.rails.count("document_pages")
     assert (job["state"], job["attempt"], job["crash_count"]) == ("retrying", 0, 0)
-    assert 0 < stored < 2 * PAGES
+    assert 0 < stored < 6 * PAGES
 
     with running(site) as workers:
         assert site.wait_for_documents(document_id, seconds=60) == ["ready"]
