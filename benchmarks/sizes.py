@@ -67,7 +67,9 @@ QUICK = Sizes(
 SLOW_SHARE = 10
 
 #: What every contender gets, on two cores.
-PROCESSES, THREADS = 2, 4
+PROCESSES = 2
+#: Ours for documents: two a core (docs/operations.md).
+THREADS = 2
 #: Ours where a remote embedder has to be waited for (docs/operations.md): a waiting thread costs nothing.
 HEADRACE_REMOTE_THREADS = 12
 #: The default of those that run jobs in threads or as coroutines.
