@@ -98,6 +98,7 @@ class Receiver(AbstractContextManager["Receiver"]):
 
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 64  # many connect at once
     receiver: Receiver
 
     def handle_error(self, *_: Any) -> None:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -69,10 +69,9 @@ def site(postgres_url: str, template_database: str, redis_url: str, outside: Out
         yield site
 
 
-def order_everything(site: Site, outside: Outside) -> None:
+def order_everything(site: Site, outside: Outside, document_id: UUID) -> None:
     """Put in one job of every kind, or what brings it about."""
     settings, pool, media = settings_of(site.environment), site.producer.pool, site.producer.media
-    document_id = a_ready_document(site.rails, blob_key=f"{WORKSPACE}/river")
     photo = media.receive_media(WORKSPACE, "photo.jpg", [a_photo()]).media_id
     media.receive_file(WORKSPACE, "who.knows", [a_photo()])
     recipes = {
@@ -107,8 +106,9 @@ def test_every_family_shows_in_metrics_and_in_the_list_of_jobs(site: Site, outsi
         lines = Probe(free_port).get("/metrics")[1].splitlines()
         return any(line.startswith(f"{name}") and labels in line and not line.endswith(" 0.0") for line in lines)
 
+    document_id = a_ready_document(site.rails, blob_key=f"{WORKSPACE}/river")  # before workers could take its jobs
     with running_workers(site.environment | {"METRICS_PORT": str(free_port)}, processes=1) as workers:
-        order_everything(site, outside)
+        order_everything(site, outside, document_id)
         for actor in ACTORS:
             labels = f'actor="{actor}",outcome="succeeded"'
             workers.wait_until(lambda labels=labels: counted("headrace_jobs_finished_total", labels))
