@@ -15,9 +15,9 @@ from tests.workers import MARK, Workers, _carries, _pids
 SCHEDULER = [sys.executable, "-c", "from periodiq import entrypoint; entrypoint()", "actors"]
 
 
-def worker_command(modules: Sequence[str], *, processes: int, threads: int) -> list[str]:
+def worker_command(modules: Sequence[str], *, processes: int, threads: int, queues: Sequence[str] = ()) -> list[str]:
     sizes = ["--processes", str(processes), "--threads", str(threads), "--worker-shutdown-timeout", "20000"]
-    return [sys.executable, "-m", "dramatiq", *modules, *sizes]
+    return [sys.executable, "-m", "dramatiq", *modules, *sizes, *(["--queues", *queues] if queues else [])]
 
 
 @dataclass

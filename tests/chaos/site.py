@@ -123,9 +123,14 @@ class Site:
     # What happens
 
     def start_workers(
-        self, *modules: str, processes: int = PROCESSES, threads: int = THREADS, **environment: str
+        self,
+        *modules: str,
+        processes: int = PROCESSES,
+        threads: int = THREADS,
+        queues: Sequence[str] = (),
+        **environment: str,
     ) -> Program:
-        command = worker_command(modules or ("actors",), processes=processes, threads=threads)
+        command = worker_command(modules or ("actors",), processes=processes, threads=threads, queues=queues)
         environment["METRICS_PORT"] = str(free_port())
         name = f"workers-{len(self.workers) + 1}"
         program = start_program(
