@@ -1,4 +1,4 @@
-"""Turn a file into stored pages."""
+"""Turn a file into stored pages and, when it is small and the worker may, go on to index them at once."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager

@@ -16,7 +16,7 @@ LIMITS = ("bare", "bare_unindexed", "bare_tuned")
 LOCAL = ("headrace", *LIMITS, "langchain_1", "langchain_2", "rq", "rq_preloaded", "celery")
 REMOTE = ("headrace", "parser", "celery")
 
-#: Warm-ups: enough that every process and thread has had one.
+#: Warm-ups: enough that every process has had some; over a remote embedder there are more threads than warm-ups.
 WARM_UPS = 2 * PROCESSES
 WARM_UP_SECONDS = 90.0
 
