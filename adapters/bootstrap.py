@@ -222,9 +222,7 @@ def bind_worker(  # noqa: PLR0917 - what only a worker process has
             reader=reader,
             indexer=indexer if INDEX_QUEUE in queues else None,
         ),
-        index_document=partial(
-            index_document, transactions=transactions, chunker=indexer.chunker, embedder=indexer.embedder
-        ),
+        index_document=partial(index_document, transactions=transactions, indexer=indexer),
         cleanup_stale_reservations=partial(cleanup_stale_reservations, reservations=make_reservations(settings, pool)),
         sweep_documents=partial(sweep_documents, transactions=transactions),
         sweep_blobs=partial(sweep_blobs, transactions=transactions, blobs=make_blobs(settings)),

@@ -52,8 +52,7 @@ def index_document(
     *,
     lease: Lease,
     transactions: Transactions,
-    chunker: Chunker,
-    embedder: Embedder,
+    indexer: Indexer,
 ) -> IndexingReport:
     """Chunk the document, embed the texts that are new to its workspace, and publish the generation.
 
@@ -70,7 +69,7 @@ def index_document(
             return IndexingReport(skipped=True)
         unit.chunks.clear(document)
         pages = unit.pages.read(document, after=0, limit=PAGES_PER_READ)
-    indexing = Indexing(document, lease, transactions, Indexer(chunker, embedder))
+    indexing = Indexing(document, lease, transactions, indexer)
     chunks, missing = indexing.store_chunks(pages)
     return indexing.embed_and_publish(missing, chunks)
 

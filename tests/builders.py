@@ -241,7 +241,7 @@ def an_indexing_document(rails: Rails, pages: Sequence[str] = ("The river turns 
 
 
 def a_ready_document(rails: Rails, pages: Sequence[str] = ("The river turns the mill.",), **upload: Any) -> UUID:
-    from domain.indexing import index_document
+    from domain.indexing import Indexer, index_document
 
     held = an_indexing_document(rails, pages, **upload)
     index_document(
@@ -249,8 +249,7 @@ def a_ready_document(rails: Rails, pages: Sequence[str] = ("The river turns the 
         held.document.workspace_id,
         lease=held.lease,
         transactions=rails.transactions,
-        chunker=a_chunker(),
-        embedder=FakeEmbedder(),
+        indexer=Indexer(a_chunker(), FakeEmbedder()),
     )
     return held.id
 

@@ -51,7 +51,7 @@ def task(api: Api, task_id: object) -> dict[str, Any]:
 
 
 def test_a_documents_task_goes_from_0_to_100_through_both_stages(api: Api, rails: Rails) -> None:
-    from domain.indexing import index_document
+    from domain.indexing import Indexer, index_document
 
     document_id, task_id = an_uploaded_document(rails, blob_key=KEY)
     seen = [task(api, task_id)]
@@ -74,7 +74,7 @@ def test_a_documents_task_goes_from_0_to_100_through_both_stages(api: Api, rails
             return super().embed(texts)
 
     index_document(document_id, WORKSPACE, lease=claim.lease, transactions=rails.transactions,
-                   chunker=a_chunker(), embedder=Watched())  # fmt: skip
+                   indexer=Indexer(a_chunker(), Watched()))  # fmt: skip
     seen.append(task(api, task_id))
 
     progress = [each["progress"] for each in seen]

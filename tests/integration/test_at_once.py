@@ -61,8 +61,7 @@ class Small:
             self.workspace_id,
             lease=must_claim(self.rails, self.row["job_id"]).lease,
             transactions=self.rails.transactions,
-            chunker=a_chunker(),
-            embedder=self.embedder,
+            indexer=Indexer(a_chunker(), self.embedder),
         )
 
     def crash(self) -> None:

@@ -12,7 +12,7 @@ from domain.chunking import passage
 from domain.documents import Chunk
 from domain.errors import FailureCode, LeaseLostError, ParkedError, PermanentError, TransientError
 from domain.extraction import extract_document
-from domain.indexing import IndexingReport, index_document
+from domain.indexing import Indexer, IndexingReport, index_document
 from domain.intake import delete_document, reindex_document
 from tests.builders import (
     A_FAILURE,
@@ -48,8 +48,7 @@ class Indexing:
             self.held.document.workspace_id,
             lease=self.held.lease,
             transactions=self.rails.transactions,
-            chunker=a_chunker(),
-            embedder=self.embedder,
+            indexer=Indexer(a_chunker(), self.embedder),
         )
 
     def try_again(self) -> None:
@@ -271,8 +270,7 @@ def test_a_new_generation_replaces_the_old_one_at_once(rails: Rails) -> None:
         WORKSPACE,
         lease=work.held.lease,
         transactions=rails.transactions,
-        chunker=a_chunker(),
-        embedder=work.embedder,
+        indexer=Indexer(a_chunker(), work.embedder),
     )
 
     row = rails.document(document_id)

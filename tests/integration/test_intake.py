@@ -11,7 +11,7 @@ import pytest
 from adapters.postgres.transactions import PostgresUnit
 from domain.errors import FailureCode, InvalidJobError, PermanentError, TransientError
 from domain.housekeeping import sweep_blobs
-from domain.indexing import index_document
+from domain.indexing import Indexer, index_document
 from domain.intake import Receipt, delete_document, receive_document, reindex_document
 from tests.builders import (
     WORKSPACE,
@@ -235,8 +235,7 @@ def test_a_document_deleted_while_it_is_embedded_leaves_no_vector(rails: Rails) 
             WORKSPACE,
             lease=held.lease,
             transactions=rails.transactions,
-            chunker=a_chunker(),
-            embedder=DeletesInTheMiddle(),
+            indexer=Indexer(a_chunker(), DeletesInTheMiddle()),
         )
 
     assert remains(rails) == {}

@@ -8,7 +8,7 @@ import pytest
 from domain.errors import FailureCode, JobCancelledError, PermanentError
 from domain.extraction import extract_document
 from domain.housekeeping import sweep_blobs
-from domain.indexing import index_document
+from domain.indexing import Indexer, index_document
 from domain.intake import Receipt, delete_document, receive_document, reindex_document, replace_document
 from domain.jobs import Lease
 from tests.builders import (
@@ -67,7 +67,7 @@ class Shelf:
         lease, job = must_claim(self.rails, job_id).lease, self.rails.job(job_id)
         ports = {"lease": lease, "transactions": self.rails.transactions}
         if job["actor"] == "index_document":
-            index_document(job["document_id"], WORKSPACE, chunker=a_chunker(), embedder=self.embedder, **ports)
+            index_document(job["document_id"], WORKSPACE, indexer=Indexer(a_chunker(), self.embedder), **ports)
             return
         content = self.blobs.blobs[self.rails.document(job["document_id"])["blob_key"]]
         extract_document(
