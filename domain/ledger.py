@@ -100,6 +100,14 @@ class DispatchTable(Protocol):
         """Try to become the one relay that acts."""
         ...
 
+    def listen(self) -> bool:
+        """Hear rings from now on; False when those until now went unheard: look for jobs before you wait."""
+        ...
+
+    def unlisten(self) -> None:
+        """Hear no rings until the next `listen`."""
+        ...
+
     def wait(self, timeout: timedelta) -> set[str]:
         """Wait for somebody to ring, or for the timeout; return the queues that were rung for."""
         ...

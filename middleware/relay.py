@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from threading import Event, Thread
 from time import monotonic
 
@@ -34,6 +35,8 @@ LOST_AFTER = timedelta(seconds=5)
 
 #: How soon the leader looks at a queue again that has more to ring for: at first, and at most when nobody takes a hint.
 LOOK_SECONDS, LONG_LOOK_SECONDS = 0.01, 0.05
+#: A look that finds so many is followed by another, whoever rings.
+MANY_JOBS = 4
 #: Fewest hints to keep ahead of the workers.
 LEAST_AHEAD = 4
 
@@ -81,6 +84,7 @@ class Relay(Thread):
         self._paces: dict[str, Pace] = defaultdict(lambda: Pace(most=self._depth_limit))
         self._look_at: dict[str, float] = {}
         self._looked_at: dict[str, float] = {}
+        self._is_busy = False
         self._interval = interval.total_seconds()
         self._stop_event = Event()
         self.last_progress = monotonic()
@@ -114,22 +118,34 @@ class Relay(Thread):
             self._stop_event.wait(LEAD_SECONDS)
 
     def _relay(self, dispatch: DispatchTable) -> None:
-        look_around_at = ring_again_at = 0.0
+        look_around_at = ring_again_at = asked_at = 0.0
+        ask_at = inf
         while not self._stop_event.is_set():
             if monotonic() >= look_around_at:
                 self._look_at |= dict.fromkeys(self._find_queues(dispatch), 0.0)
                 look_around_at = monotonic() + self._interval
             if self._ring_due(dispatch):
+                ask_at = asked_at + LONG_LOOK_SECONDS
+            if monotonic() >= ask_at:
                 look_around_at = min(look_around_at, monotonic() + self._until_next_due(dispatch))
+                asked_at, ask_at = monotonic(), inf
             if monotonic() >= ring_again_at:
                 self._ring_again(dispatch)
                 ring_again_at = monotonic() + RING_AGAIN_SECONDS
             self.last_progress = monotonic()
-            wait = min(look_around_at, ring_again_at, *self._look_at.values()) - monotonic()
-            for queue in dispatch.wait(timedelta(seconds=max(0.0, wait))):
-                self._look_at[queue] = (
-                    self._looked_at.get(queue, 0.0) + LOOK_SECONDS
-                )  # rings that follow at once: one look
+            self._wait(dispatch, min(look_around_at, ring_again_at, ask_at, *self._look_at.values()) - monotonic())
+
+    def _wait(self, dispatch: DispatchTable, seconds: float) -> None:
+        """Wait for a ring. Under load the next look comes so soon that nothing is gained by listening until then."""
+        if self._look_at and seconds <= LOOK_SECONDS:
+            if self._is_busy:
+                dispatch.unlisten()
+            self._stop_event.wait(seconds)
+        elif dispatch.listen():
+            for queue in dispatch.wait(timedelta(seconds=seconds)):
+                self._look_at[queue] = self._looked_at.get(queue, 0.0) + LOOK_SECONDS
+        else:
+            self._look_at |= dict.fromkeys(self._find_queues(dispatch), 0.0)
 
     def _find_queues(self, dispatch: DispatchTable) -> list[str]:
         """Jobs may wait in queues that only other workers know: their actors are newer, or from another module."""
@@ -146,14 +162,16 @@ class Relay(Thread):
                 self._look_at[queue] = monotonic() + self._paces[queue].pause
             else:
                 del self._look_at[queue]
-        return any(queue not in self._look_at for queue in due)
+        if due:
+            self._is_busy = all(queue in self._look_at for queue in due)
+        return bool(due) and not self._is_busy
 
     def _until_next_due(self, dispatch: DispatchTable) -> float:
         wait = dispatch.next_due()
         return self._interval if wait is None else max(LONG_LOOK_SECONDS, wait.total_seconds())
 
     def _ring(self, dispatch: DispatchTable, queue: str) -> bool:
-        """Ring for as many jobs as the queue needs ahead; False when it has no more that are due."""
+        """Ring for as many jobs as the queue needs ahead; False when no more are due, nor likely to be very soon."""
         self._queues.add(queue)
         pace = self._paces[queue]
         room = min(self._batch_size, pace.room(self._hints.depth(queue)))
@@ -163,7 +181,7 @@ class Relay(Thread):
         crash_point("after_marking_before_ringing")
         self._hints.push(queue, jobs)
         pace.left += len(jobs)
-        return len(jobs) == room
+        return len(jobs) >= min(room, MANY_JOBS)
 
     def _ring_again(self, dispatch: DispatchTable) -> None:
         for queue in self._queues:

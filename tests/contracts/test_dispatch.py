@@ -172,7 +172,7 @@ def test_next_due_is_the_time_of_the_next_job(rails: Rails) -> None:
 
 
 def test_a_new_job_wakes_the_relay(rails: Rails) -> None:
-    assert rails.dispatch.lead()
+    rails.dispatch.listen()
 
     a_pending_job(rails)
 
@@ -182,7 +182,7 @@ def test_a_new_job_wakes_the_relay(rails: Rails) -> None:
 
 
 def test_a_ring_during_another_query_is_heard_later(rails: Rails) -> None:
-    rails.dispatch.lead()
+    rails.dispatch.listen()
     a_pending_job(rails)
 
     rails.dispatch.pick_due(QUEUE, 10)
@@ -190,8 +190,20 @@ def test_a_ring_during_another_query_is_heard_later(rails: Rails) -> None:
     assert rails.dispatch.wait(timedelta(seconds=1))
 
 
+def test_who_listens_again_is_told_that_rings_went_unheard(rails: Rails) -> None:
+    dispatch = rails.dispatch
+    assert not dispatch.listen()
+    assert dispatch.listen()
+    dispatch.unlisten()
+    a_pending_job(rails)
+
+    assert not dispatch.wait(timedelta(seconds=0.1))
+    assert not dispatch.listen()
+    assert dispatch.queues() == [QUEUE]
+
+
 def test_many_rings_count_as_one(rails: Rails) -> None:
-    rails.dispatch.lead()
+    rails.dispatch.listen()
     for _ in range(20):
         a_pending_job(rails)
     rails.dispatch.pick_due(QUEUE, 100)
