@@ -11,7 +11,7 @@ from domain.documents import Chunk, Document, Page, PageBatch
 from domain.errors import FailureCode, ParkedError, PermanentError, TransientError
 from domain.indexing import NO_TEXT_SENTENCE, Indexer, Indexing, IndexingReport
 from domain.jobs import Lease
-from domain.ports import BlobStore, ChunkText, PageReader, PagesRead, Transactions
+from domain.ports import BlobStore, PageReader, PagesRead, Transactions, Unit
 
 #: Ends of the parser's process that may be the machine's fault once, and are the file's fault twice.
 PARSER_DEATHS = frozenset({FailureCode.PARSER_CRASHED, FailureCode.PARSE_MEMORY, FailureCode.PARSE_TIMEOUT})
@@ -166,7 +166,10 @@ class _Attempt:
         return ExtractionReport(resumed_after=document.pages_done, pages=read.pages, characters=read.characters)
 
     def index_at_once(self, whole: PageBatch, indexer: Indexer, *, repaired: bool) -> ExtractionReport | None:
-        """Store pages and chunks in one transaction, then embed and publish; the job ends with that.
+        """Go all the way in this attempt; the job ends with that.
+
+        What a free embedder makes is stored with pages and chunks, and shown to readers, in one transaction. Where
+        vectors are paid for, pages and chunks are stored before, and each batch of vectors as it comes.
 
         None, with nothing stored, when the workspace has no tokens left today: the job that indexes will wait for them.
         """
@@ -174,31 +177,50 @@ class _Attempt:
         check_readable(read)
         chunks = list(indexer.chunker.chunk_pages(whole.pages))
         indexing = Indexing(self.document, self.lease, self.transactions, indexer)
+        run = self._store_published if indexer.embedder.is_free else self._store_then_embed
+        report = run(whole, chunks, indexing, describe_flaws(read, repaired=repaired))
+        if report is None:
+            return None
+        return ExtractionReport(pages=read.pages, characters=read.characters, indexing=report)
+
+    def _store_published(
+        self, whole: PageBatch, chunks: list[Chunk], indexing: Indexing, warning: str | None
+    ) -> IndexingReport | None:
+        results = indexing.embed_unpaid(chunks)
         try:
-            missing = self._store_at_once(whole, chunks, indexing, describe_flaws(read, repaired=repaired))
+            with self.transactions(self.lease) as unit:
+                self._store_pages(unit, whole, warning, chunks=len(chunks), embedded=len(chunks))
+                report = indexing.store_and_publish(unit, chunks, results)
+        except ParkedError:
+            return None
+        crash_point("after_publishing_commits")
+        return report
+
+    def _store_then_embed(
+        self, whole: PageBatch, chunks: list[Chunk], indexing: Indexing, warning: str | None
+    ) -> IndexingReport | None:
+        try:
+            with self.transactions(self.lease) as unit:
+                missing = indexing.store(unit, chunks)
+                self._store_pages(unit, whole, warning, chunks=len(chunks), embedded=len(chunks) - len(missing))
+                crash_point("before_extraction_commits")
         except ParkedError:
             return None
         crash_point("after_extraction_commits")
-        report = indexing.embed_and_publish(missing, len(chunks))
-        return ExtractionReport(pages=read.pages, characters=read.characters, indexing=report)
+        return indexing.embed_and_publish(missing, len(chunks))
 
-    def _store_at_once(
-        self, whole: PageBatch, chunks: list[Chunk], indexing: Indexing, warning: str | None
-    ) -> list[ChunkText]:
-        with self.transactions(self.lease) as unit:
-            unit.pages.add(self.document, whole)
-            crash_point("after_page_batch")
-            missing = indexing.store(unit, chunks)
-            unit.documents.finish_extraction(
-                self.document,
-                next_job_id=self.lease.job_id,
-                pages=len(whole.pages),
-                warning=warning,
-                chunks=len(chunks),
-                embedded=len(chunks) - len(missing),
-            )
-            crash_point("before_extraction_commits")
-        return missing
+    def _store_pages(self, unit: Unit, whole: PageBatch, warning: str | None, *, chunks: int, embedded: int) -> None:
+        """Store all pages, and pass the document on to this very job."""
+        unit.pages.add(self.document, whole)
+        crash_point("after_page_batch")
+        unit.documents.finish_extraction(
+            self.document,
+            next_job_id=self.lease.job_id,
+            pages=len(whole.pages),
+            warning=warning,
+            chunks=chunks,
+            embedded=embedded,
+        )
 
     @contextmanager
     def _counting_deaths(self, parser_version: str) -> Iterator[None]:

@@ -77,6 +77,11 @@ class Embedder(Protocol):
         """Return what one call of `embed` may carry."""
         ...
 
+    @property
+    def is_free(self) -> bool:
+        """Tell whether a vector that is lost may be made again: nobody is paid, and nobody has to be waited for."""
+        ...
+
     def embed(self, texts: Sequence[str]) -> Embeddings:
         """Embed texts that stay within the limits; the result is checked for count, order, dimension and finiteness.
 
@@ -265,6 +270,10 @@ class Chunks(Protocol):
         """Return the distinct texts that have no vector of this model in the workspace, in reading order."""
         ...
 
+    def keep_vectors(self, document: Document) -> None:
+        """Until the end of the transaction, let nobody remove vectors of the document's workspace."""
+        ...
+
     def embed(self, document: Document, model: str, texts: Sequence[ChunkText], vectors: Vectors) -> None:
         """Store vectors, shape (texts, dimensions); ones that the workspace has already are left alone."""
         ...
@@ -296,8 +305,12 @@ class Usage(Protocol):
         """
         ...
 
-    def count_document(self, document: Document) -> None:
-        """Book the pages and chunks of a document that became ready."""
+    def check_budget(self, document: Document, tokens: int) -> None:
+        """Raise what `reserve` raises, and hold the workspace until the transaction ends; set nothing aside."""
+        ...
+
+    def count_document(self, document: Document, *, tokens: int = 0) -> None:
+        """Book the pages and chunks of a document that became ready, and tokens that were not booked by batches."""
         ...
 
 

@@ -340,6 +340,7 @@ class FakeEmbedder:
     errors: list[Exception | None] = field(default_factory=list)
     calls: list[list[str]] = field(default_factory=list)
     tokens: int = 0
+    is_free: bool = False
 
     def embed(self, texts: Sequence[str]) -> Embeddings:
         error = self.errors.pop(0) if self.errors else None

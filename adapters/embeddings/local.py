@@ -55,6 +55,11 @@ class LocalEmbedder:
         """Return what one call of `embed` may carry."""
         return _LIMITS
 
+    @property
+    def is_free(self) -> bool:
+        """Say that vectors cost nothing but a moment of this process."""
+        return True
+
     def embed(self, texts: Sequence[str]) -> Embeddings:
         """Embed the texts; the first call in a process reads the model (0.1 to 0.4 s, 60 MB)."""
         check_texts(texts)

@@ -88,6 +88,11 @@ class OpenAIEmbedder:
         """Return what one call of `embed` may carry."""
         return self._limits
 
+    @property
+    def is_free(self) -> bool:
+        """Say that vectors are paid for, or have to be waited for."""
+        return False
+
     def embed(self, texts: Sequence[str]) -> Embeddings:
         """Embed the texts in one request that ends, whatever the server does, after `timeout_seconds`."""
         check_texts(texts)

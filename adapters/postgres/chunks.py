@@ -34,9 +34,13 @@ class PostgresChunks:
 
     def missing(self, document: Document, model: str) -> list[ChunkText]:
         """See the port. No deletion takes a vector away between this answer and the commit of the chunks."""
-        self._connection.execute(_CHUNKS["keep_vectors"], _key(document))
+        self.keep_vectors(document)
         rows = self._connection.execute(_CHUNKS["missing"], _key(document, model))
         return [ChunkText(*row) for row in rows]
+
+    def keep_vectors(self, document: Document) -> None:
+        """See the port."""
+        self._connection.execute(_CHUNKS["keep_vectors"], _key(document))
 
     def embed(self, document: Document, model: str, texts: Sequence[ChunkText], vectors: Vectors) -> None:
         """See the port."""

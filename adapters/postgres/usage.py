@@ -21,7 +21,7 @@ class PostgresUsage:
 
     def reserve(self, document: Document, tokens: int) -> None:
         """See the port."""
-        self._check_budget(document, tokens)
+        self.check_budget(document, tokens)
         params = {"id": new_id(), "workspace_id": document.workspace_id, "job_id": document.job_id, "tokens": tokens}
         self._connection.execute(_USAGE["reserve"], params | {"ttl": self._ttl})
 
@@ -31,11 +31,12 @@ class PostgresUsage:
         cost = {"batch": batch, "reserved": reserved, "spent": spent, "ttl": self._ttl}
         return bool(self._connection.execute(_USAGE["settle"], owner | cost).rowcount)
 
-    def count_document(self, document: Document) -> None:
+    def count_document(self, document: Document, *, tokens: int = 0) -> None:
         """See the port."""
-        self._connection.execute(_USAGE["count_document"], {"document_id": document.id})
+        self._connection.execute(_USAGE["count_document"], {"document_id": document.id, "tokens": tokens})
 
-    def _check_budget(self, document: Document, tokens: int) -> None:
+    def check_budget(self, document: Document, tokens: int) -> None:
+        """See the port."""
         params = {"workspace_id": document.workspace_id, "job_id": document.job_id}
         row = self._connection.execute(_USAGE["budget"], params).fetchone()
         if row is None or row[0] is None or tokens == 0:  # what costs nothing needs no budget

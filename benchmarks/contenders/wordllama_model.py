@@ -22,6 +22,7 @@ class WordLlamaModel:
         self._model = WordLlama.load(dim=dimensions, cache_dir=here, disable_download=True)
         self.dimensions = dimensions
         self.model = "wordllama"
+        self.is_free = True
         self.limits = EmbeddingLimits(inputs_per_request=1024, tokens_per_request=500_000, tokens_per_input=100_000)
 
     def embed(self, texts: Sequence[str]) -> Embeddings:

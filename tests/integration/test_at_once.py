@@ -254,3 +254,122 @@ def test_a_repaired_file_is_ready_with_its_warning_whoever_indexes_it(rails: Rai
     document.index()
 
     assert "has been repaired" in document.row["warning"]
+
+
+def a_free_one(rails: Rails, *, budget: int | None = None) -> Small:
+    document = small(rails, budget=budget)
+    document.embedder.is_free = True
+    return document
+
+
+def test_with_a_free_embedder_one_transaction_stores_everything(rails: Rails) -> None:
+    document = a_free_one(rails)
+    embed, seen = document.embedder.embed, []
+
+    def embed_and_look(texts: list[str]) -> object:
+        seen.append((document.row["state"], rails.count("document_pages"), rails.count("token_reservations")))
+        return embed(texts)
+
+    document.embedder.embed = embed_and_look  # type: ignore[method-assign, assignment]
+
+    report = document.extract()
+
+    document.assert_ready_once()
+    assert set(seen) == {("extracting", 0, 0)}
+    assert document.actors == ["extract_document"]
+    assert rails.job(document.job_id)["state"] == "succeeded"
+    assert report.indexing is not None
+    assert report.indexing.embedded == report.indexing.chunks == rails.count("chunks")
+
+
+def test_a_free_embedder_counts_a_text_that_stands_twice_once(rails: Rails) -> None:
+    document = a_free_one(rails)
+    line = "The mill on the long river. " * 20
+    document.reader = FakeReader([line, line])
+
+    report = document.extract()
+
+    assert report.indexing is not None
+    assert report.indexing.chunks == rails.count("chunks")
+    assert report.indexing.embedded == rails.count("chunk_embeddings")
+    assert report.indexing.reused == report.indexing.chunks - report.indexing.embedded > 0
+
+
+def test_what_interrupts_a_free_embedder_leaves_nothing_and_the_next_attempt_does_it_all(rails: Rails) -> None:
+    document = a_free_one(rails)
+    document.embedder.errors = [None, an_outage()]
+    with pytest.raises(TransientError, match="no answer"):
+        document.extract()
+    assert (rails.count("document_pages"), rails.count("chunks"), rails.count("chunk_embeddings")) == (0, 0, 0)
+    document.crash()
+    document.embedder = FakeEmbedder(is_free=True)
+
+    document.extract()
+
+    document.assert_ready_once()
+
+
+def test_a_stale_attempt_with_a_free_embedder_stores_nothing(rails: Rails) -> None:
+    document = a_free_one(rails)
+    embed = document.embedder.embed
+
+    def embed_after_losing_the_job(texts: list[str]) -> object:
+        if document.row["state"] == "extracting" and rails.job(document.job_id)["state"] == "running":
+            document.crash()
+        return embed(texts)
+
+    document.embedder.embed = embed_after_losing_the_job  # type: ignore[method-assign, assignment]
+
+    with pytest.raises(LeaseLostError):
+        document.extract()
+
+    assert document.row["state"] == "extracting"
+    assert (rails.count("document_pages"), rails.count("chunks"), rails.count("chunk_embeddings")) == (0, 0, 0)
+
+
+def test_a_free_embedder_keeps_to_the_budget(rails: Rails) -> None:
+    today, whole = a_free_one(rails, budget=100_000), a_free_one(rails, budget=10)
+    spend = (
+        "INSERT INTO workspace_daily_usage (workspace_id, day, tokens) VALUES (%s, timezone('utc', now())::date, %s)"
+    )
+    rails.connection.execute(spend, [today.workspace_id, 99_999])
+
+    report = today.extract()
+
+    assert report.indexing is None
+    assert (today.row["state"], rails.count("document_pages"), rails.count("chunks")) == ("indexing", 2, 0)
+    assert today.actors == ["extract_document", "index_document"]
+    with pytest.raises(PermanentError, match="daily budget of 10"):
+        whole.extract()
+    assert rails.count("chunks") == 0
+
+
+def test_another_document_with_the_same_text_shares_its_vectors(rails: Rails) -> None:
+    a_free_one(rails).extract()
+    vectors = rails.count("chunk_embeddings")
+
+    document = a_free_one(rails)
+    document.extract()
+
+    assert document.row["state"] == "ready"
+    assert rails.count("chunk_embeddings") == vectors
+    assert rails.count("chunks") == 2 * vectors
+
+
+def test_vectors_that_a_deletion_takes_away_meanwhile_are_stored_again(rails: Rails) -> None:
+    first = a_free_one(rails)
+    first.extract()
+    document = a_free_one(rails)
+    embed = document.embedder.embed
+
+    def embed_after_the_deletion(texts: list[str]) -> object:
+        if first.row["state"] == "ready":
+            delete_document(first.document_id, WORKSPACE, transactions=rails.transactions, blobs=first.blobs)
+        return embed(texts)
+
+    document.embedder.embed = embed_after_the_deletion  # type: ignore[method-assign, assignment]
+
+    document.extract()
+
+    assert document.row["state"] == "ready"
+    assert rails.count("chunk_embeddings") == rails.count("chunks") == document.row["chunk_count"]

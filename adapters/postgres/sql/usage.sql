@@ -30,11 +30,12 @@ WHERE EXISTS (SELECT FROM reservation) OR NOT EXISTS (SELECT FROM token_reservat
 ON CONFLICT (workspace_id, day) DO UPDATE SET tokens = u.tokens + excluded.tokens
 
 -- name: count_document
--- Book a document that became ready.
-INSERT INTO workspace_daily_usage AS u (workspace_id, day, pages, chunks, documents)
-SELECT workspace_id, (now() AT TIME ZONE 'utc')::date, page_count, chunk_count, 1 FROM documents WHERE id = %(document_id)s
-ON CONFLICT (workspace_id, day) DO UPDATE
-SET pages = u.pages + excluded.pages, chunks = u.chunks + excluded.chunks, documents = u.documents + excluded.documents
+-- Book a document that became ready, and tokens that were not booked before.
+INSERT INTO workspace_daily_usage AS u (workspace_id, day, tokens, pages, chunks, documents)
+SELECT workspace_id, (now() AT TIME ZONE 'utc')::date, %(tokens)s, page_count, chunk_count, 1
+FROM documents WHERE id = %(document_id)s
+ON CONFLICT (workspace_id, day) DO UPDATE SET tokens = u.tokens + excluded.tokens,
+    pages = u.pages + excluded.pages, chunks = u.chunks + excluded.chunks, documents = u.documents + excluded.documents
 
 -- name: free_stale_reservations
 -- Free reservations that expired or whose job has ended, a bounded number at a time.
