@@ -13,6 +13,8 @@ RATIOS = (
     "bulk_vs_langchain_1",
     "bulk_vs_rq",
     "remote_vs_parse_limit",
+    "remote_limit_vs_parse_limit",
+    "remote_vs_limit",
     "remote_vs_celery",
     "idle_p95_vs_dramatiq",
     "idle_p95_vs_compute",

@@ -32,6 +32,8 @@ SENTENCES = {
     "bulk_vs_langchain_1": "bulk, against LangChain as usually written",
     "bulk_vs_rq": "bulk, against RQ's default worker",
     "remote_vs_parse_limit": "bulk with a remote embedder, against parsing alone",
+    "remote_limit_vs_parse_limit": "how near to parsing alone a plain script comes, with no queue, ledger or sandbox",
+    "remote_vs_limit": "bulk with a remote embedder, against that plain script",
     "remote_vs_celery": "bulk with a remote embedder, against Celery",
     "idle_p95_vs_dramatiq": "time to ready on an idle system (p95), against stock Dramatiq",
     "idle_p95_vs_compute": "the same, against the bare computation",

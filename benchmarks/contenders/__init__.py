@@ -99,6 +99,7 @@ ALL = (
     Contender("bare", "bare limit", f"{HERE}.bare_limit"),
     Contender("bare_unindexed", "bare limit, no vector index", f"{HERE}.bare_limit", indexed=False),
     Contender("bare_tuned", "bare limit, tuned, no index", f"{HERE}.bare_tuned", indexed=False),
+    Contender("bare_remote", "bare limit, no vector index", f"{HERE}.bare_remote", indexed=False),
     Contender("parser", "parsing alone", f"{HERE}.bare_parser", indexed=False),
     Contender("langchain_1", "LangChain, one process", f"{HERE}.langchain_1", _LANGCHAIN),
     Contender("langchain_2", "LangChain, two processes", f"{HERE}.langchain_2", _LANGCHAIN),

@@ -60,11 +60,16 @@ def ingest_with_copy(path: str) -> None:
     """Do the same with one binary COPY: as fast as it gets."""
     pages, chunks, vectors = prepare(path)
     with database().transaction(), database().cursor() as cursor:
-        with cursor.copy(COPY) as copy:
-            copy.set_types(["text", "int4", "text", "int4", "int4", "halfvec"])
-            for row in rows(path, chunks, vectors):
-                copy.write_row(row)
+        copy_rows(cursor, path, chunks, vectors)
         cursor.execute(READY, (path, pages, len(chunks)))
+
+
+def copy_rows(cursor: "psycopg.Cursor[Any]", path: str, chunks: Sequence[Chunk], vectors: Vectors) -> None:
+    """Write chunks and vectors by one binary COPY."""
+    with cursor.copy(COPY) as copy:
+        copy.set_types(["text", "int4", "text", "int4", "int4", "halfvec"])
+        for row in rows(path, chunks, vectors):
+            copy.write_row(row)
 
 
 def parse_only(path: str) -> None:

@@ -13,10 +13,11 @@ class Script:
 
     def send(self, path: str, **_: object) -> None:
         """Hand the path over; an error in the body ends the process, and with it the run."""
-        self._pool.submit(self._body, path).add_done_callback(_complain)
+        self._pool.submit(self._body, path).add_done_callback(complain)
 
 
-def _complain(future: object) -> None:
+def complain(future: object) -> None:
+    """Print the error that a future ended with, if it did."""
     error = future.exception()  # type: ignore[attr-defined]
     if error is not None:
         print(f"the body failed: {error!r}", flush=True)

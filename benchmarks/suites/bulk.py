@@ -14,7 +14,7 @@ from benchmarks.sizes import PROCESSES, SECONDS_PER_REQUEST, SECONDS_PER_TOKEN, 
 
 LIMITS = ("bare", "bare_unindexed", "bare_tuned")
 LOCAL = ("headrace", *LIMITS, "langchain_1", "langchain_2", "rq", "rq_preloaded", "celery")
-REMOTE = ("headrace", "parser", "celery")
+REMOTE = ("headrace", "parser", "bare_remote", "celery")
 
 #: Warm-ups: enough that every process has had some; over a remote embedder there are more threads than warm-ups.
 WARM_UPS = 2 * PROCESSES
@@ -39,7 +39,10 @@ def bulk_remote(bench: Bench) -> Figure:
     """Compare over an embedder that has to be waited for."""
     with remote_embedder(SECONDS_PER_REQUEST, SECONDS_PER_TOKEN) as url:
         rates, files = measure(bench, REMOTE, "bulk-remote", url)
-    return result(REMOTE, rates, files, {"remote_vs_parse_limit": "parser", "remote_vs_celery": "celery"})
+    pairs = {"remote_vs_parse_limit": "parser", "remote_vs_limit": "bare_remote", "remote_vs_celery": "celery"}
+    found = result(REMOTE, rates, files, pairs)
+    found["ratios"]["remote_limit_vs_parse_limit"] = paired(rates.get("bare_remote"), rates.get("parser"))
+    return found
 
 
 def measure(
