@@ -20,6 +20,11 @@ def private_bytes(pids: Iterable[int]) -> int:
     return sum(_status(pid, "RssAnon:") for pid in pids)
 
 
+def proportional_bytes(pids: Iterable[int]) -> int:
+    """Sum up what the processes hold, each page that several share divided among them."""
+    return sum(_status(pid, "Pss:", "smaps_rollup") for pid in pids)
+
+
 def with_children(pids: Iterable[int]) -> list[int]:
     """Return these processes and what they have started, all the way down."""
     found, left = [], list(pids)
@@ -66,9 +71,9 @@ class Peak(Thread):
         self.join()
 
 
-def _status(pid: int, name: str) -> int:
+def _status(pid: int, name: str, file: str = "status") -> int:
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
             if line.startswith(name):
                 return int(line.split()[1]) * 1024
     return 0

@@ -1,10 +1,13 @@
-"""Scale: what grows with the tables, the backlog, a document's length, and the number of documents. Headrace alone."""
+"""Scale: what grows with the tables, the backlog, a document's length, and the number of documents; a start.
+
+Headrace alone."""
 
 from benchmarks.bench import Bench, Figure
 from benchmarks.sizes import FULL
 from benchmarks.suites.backlog import cleanup, dispatch
 from benchmarks.suites.long_run import long_pdf, many_documents
 from benchmarks.suites.page_cost import page_cost
+from benchmarks.suites.start import start
 
 PARTS = {
     "page_cost": (page_cost, "page_cost_1m_vs_10k_chunks", "chunks"),
@@ -20,8 +23,9 @@ def scale(bench: Bench) -> Figure:
     for name, (part, _, _) in PARTS.items():
         figures[name] = bench.attempt(name, lambda part=part: part(bench))
         bench.say(f"scale, {name}: {figures[name]}")
-    figures["cleanup"] = bench.attempt("cleanup", lambda: cleanup(bench))
-    bench.say(f"scale, cleanup: {figures['cleanup']}")
+    for name, part in (("cleanup", cleanup), ("start", start)):
+        figures[name] = bench.attempt(name, lambda part=part: part(bench))
+        bench.say(f"scale, {name}: {figures[name]}")
     return {
         "figures": figures,
         "ratios": {ratio: (figures[name] or {}).get("ratio") for name, (_, ratio, _) in PARTS.items()},
