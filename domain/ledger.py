@@ -100,12 +100,12 @@ class DispatchTable(Protocol):
         """Try to become the one relay that acts."""
         ...
 
-    def listen(self) -> bool:
-        """Hear rings from now on; False when those until now went unheard: look for jobs before you wait."""
+    def listen(self) -> None:
+        """Hear rings from now on: after it, look for jobs that were rung for before."""
         ...
 
     def unlisten(self) -> None:
-        """Hear no rings until the next `listen`."""
+        """Hear no rings until the next `listen`; ringing costs less while nobody does."""
         ...
 
     def wait(self, timeout: timedelta) -> set[str]:

@@ -37,6 +37,8 @@ LOST_AFTER = timedelta(seconds=5)
 LOOK_SECONDS, LONG_LOOK_SECONDS = 0.01, 0.05
 #: A look that finds so many is followed by another, whoever rings.
 MANY_JOBS = 4
+#: How often it looks around for other queues while it does not listen.
+DEAF_LOOK_SECONDS = 0.2
 #: Fewest hints to keep ahead of the workers.
 LEAST_AHEAD = 4
 
@@ -84,7 +86,9 @@ class Relay(Thread):
         self._paces: dict[str, Pace] = defaultdict(lambda: Pace(most=self._depth_limit))
         self._look_at: dict[str, float] = {}
         self._looked_at: dict[str, float] = {}
+        self._look_around_at = 0.0
         self._is_busy = False
+        self._is_deaf = True
         self._interval = interval.total_seconds()
         self._stop_event = Event()
         self.last_progress = monotonic()
@@ -118,34 +122,38 @@ class Relay(Thread):
             self._stop_event.wait(LEAD_SECONDS)
 
     def _relay(self, dispatch: DispatchTable) -> None:
-        look_around_at = ring_again_at = asked_at = 0.0
+        self._is_deaf, self._look_around_at = True, 0.0
+        ring_again_at = asked_at = 0.0
         ask_at = inf
         while not self._stop_event.is_set():
-            if monotonic() >= look_around_at:
-                self._look_at |= dict.fromkeys(self._find_queues(dispatch), 0.0)
-                look_around_at = monotonic() + self._interval
+            if monotonic() >= self._look_around_at:
+                self._look_at = dict.fromkeys(self._find_queues(dispatch), 0.0) | self._look_at
+                self._look_around_at = monotonic() + (DEAF_LOOK_SECONDS if self._is_deaf else self._interval)
             if self._ring_due(dispatch):
                 ask_at = asked_at + LONG_LOOK_SECONDS
             if monotonic() >= ask_at:
-                look_around_at = min(look_around_at, monotonic() + self._until_next_due(dispatch))
+                self._look_around_at = min(self._look_around_at, monotonic() + self._until_next_due(dispatch))
                 asked_at, ask_at = monotonic(), inf
             if monotonic() >= ring_again_at:
                 self._ring_again(dispatch)
                 ring_again_at = monotonic() + RING_AGAIN_SECONDS
             self.last_progress = monotonic()
-            self._wait(dispatch, min(look_around_at, ring_again_at, ask_at, *self._look_at.values()) - monotonic())
+            next_at = min(self._look_around_at, ring_again_at, ask_at, *self._look_at.values())
+            self._wait(dispatch, max(0.0, next_at - monotonic()))
 
     def _wait(self, dispatch: DispatchTable, seconds: float) -> None:
         """Wait for a ring. Under load the next look comes so soon that nothing is gained by listening until then."""
         if self._look_at and seconds <= LOOK_SECONDS:
-            if self._is_busy:
+            if self._is_busy and not self._is_deaf:
                 dispatch.unlisten()
+                self._is_deaf, self._look_around_at = True, monotonic() + DEAF_LOOK_SECONDS
             self._stop_event.wait(seconds)
-        elif dispatch.listen():
+        elif self._is_deaf:
+            dispatch.listen()
+            self._is_deaf, self._look_around_at = False, 0.0
+        else:
             for queue in dispatch.wait(timedelta(seconds=seconds)):
                 self._look_at[queue] = self._looked_at.get(queue, 0.0) + LOOK_SECONDS
-        else:
-            self._look_at |= dict.fromkeys(self._find_queues(dispatch), 0.0)
 
     def _find_queues(self, dispatch: DispatchTable) -> list[str]:
         """Jobs may wait in queues that only other workers know: their actors are newer, or from another module."""

@@ -22,26 +22,19 @@ class PostgresDispatch:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._is_listening = False
 
     def lead(self) -> bool:
         """Try to become the one relay that acts; the lock falls when this connection closes."""
         row = self._connection.execute("SELECT pg_try_advisory_lock(%s)", [RELAY_LOCK]).fetchone()
         return bool(row and row[0])
 
-    def listen(self) -> bool:
-        """Hear rings from now on; False when those until now went unheard."""
-        if self._is_listening:
-            return True
+    def listen(self) -> None:
+        """See the port."""
         self._connection.execute(f"LISTEN {CHANNEL}")
-        self._is_listening = True
-        return False
 
     def unlisten(self) -> None:
-        """Hear no rings until the next `listen`; ringing costs less while nobody does."""
-        if self._is_listening:
-            self._connection.execute(f"UNLISTEN {CHANNEL}")
-            self._is_listening = False
+        """See the port. Each ring that is heard wakes this connection's backend, and whoever reads from it."""
+        self._connection.execute(f"UNLISTEN {CHANNEL}")
 
     def wait(self, timeout: timedelta) -> set[str]:
         """Wait for a ring, or for the timeout; return the queues that were rung for, each once."""

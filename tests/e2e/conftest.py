@@ -83,17 +83,30 @@ class Site:
 
 @pytest.fixture(scope="module")
 def module_site(postgres_url: str, template_database: str, redis_url: str) -> Iterator[Site]:
-    with (
-        short_folder() as folder,
-        _new_database(postgres_url, template_database) as url,
-        a_site(folder, database_url=url, redis_url=redis_url) as site,
-    ):
+    with _a_new_site(postgres_url, template_database, redis_url) as site:
+        yield site
+
+
+@pytest.fixture
+def own_site(postgres_url: str, template_database: str, redis_url: str) -> Iterator[Site]:
+    """A site of one test's own: what is left in flight disturbs no other, and its settings may differ."""
+    with _a_new_site(postgres_url, template_database, redis_url) as site:
         yield site
 
 
 @pytest.fixture
 def site(module_site: Site) -> Site:
     return module_site
+
+
+@contextmanager
+def _a_new_site(postgres_url: str, template_database: str, redis_url: str) -> Iterator[Site]:
+    with (
+        short_folder() as folder,
+        _new_database(postgres_url, template_database) as url,
+        a_site(folder, database_url=url, redis_url=redis_url) as site,
+    ):
+        yield site
 
 
 @contextmanager

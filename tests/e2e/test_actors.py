@@ -163,10 +163,11 @@ def test_a_job_in_a_queue_that_the_leading_relay_does_not_know_is_rung_for(site:
 
 def test_a_running_job_that_was_cancelled_does_not_end_as_succeeded(site: Site, workers: Workers) -> None:
     name = label()
-    job_id = send(site, "slow", label=name, seconds=1)
+    job_id = send(site, "held", label=name, until=f"{name} may end")
     workers.wait_until(lambda: f"{name} begun" in site.effects)
 
     assert site.rails.ledger.request_cancel(job_id)
+    site.release(f"{name} may end")
 
     assert site.wait_for_jobs(job_id) == ["cancelled"]
 

@@ -11,8 +11,7 @@ import pytest
 
 from domain.jobs import ALIASES
 from tests.builders import WORKSPACE, a_ready_document
-from tests.conftest import _new_database, short_folder
-from tests.e2e.conftest import Site, a_site
+from tests.e2e.conftest import Site
 from tests.pictures import a_photo
 from tests.smtp_server import Mailbox, an_smtp_server
 from tests.workers import ROOT, running_workers
@@ -33,16 +32,11 @@ def mailbox() -> Mailbox:
 
 
 @pytest.fixture
-def site(postgres_url: str, template_database: str, redis_url: str, mailbox: Mailbox) -> Iterator[Site]:
-    with (
-        short_folder() as folder,
-        _new_database(postgres_url, template_database) as url,
-        a_site(folder, database_url=url, redis_url=redis_url) as site,
-        an_smtp_server(mailbox) as (_, port),
-    ):
+def site(own_site: Site, mailbox: Mailbox) -> Iterator[Site]:
+    with an_smtp_server(mailbox) as (_, port):
         mail = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": str(port), "SMTP_TLS": "none", "MAIL_FROM": "news@example.com"}
-        site.environment |= mail
-        yield site
+        own_site.environment |= mail
+        yield own_site
 
 
 def enqueue(site: Site, wanted: dict[str, dict[str, Any]]) -> subprocess.CompletedProcess:

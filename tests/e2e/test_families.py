@@ -20,8 +20,7 @@ from domain.notifications import Preference
 from tests.builders import WORKSPACE, a_ready_document, a_workspace
 from tests.chaos.families import FAMILIES, Outside, outside_servers
 from tests.chaos.site import settings_of
-from tests.conftest import _new_database, short_folder
-from tests.e2e.conftest import Site, a_site
+from tests.e2e.conftest import Site
 from tests.e2e.test_cli import run
 from tests.e2e.test_jobs_cli import NAMES
 from tests.e2e.test_probes import Probe
@@ -59,14 +58,9 @@ def outside() -> Iterator[Outside]:
 
 
 @pytest.fixture
-def site(postgres_url: str, template_database: str, redis_url: str, outside: Outside) -> Iterator[Site]:
-    with (
-        short_folder() as folder,
-        _new_database(postgres_url, template_database) as url,
-        a_site(folder, database_url=url, redis_url=redis_url) as site,
-    ):
-        site.environment |= outside.environment
-        yield site
+def site(own_site: Site, outside: Outside) -> Site:
+    own_site.environment |= outside.environment
+    return own_site
 
 
 def order_everything(site: Site, outside: Outside, document_id: UUID) -> None:

@@ -5,7 +5,6 @@ import os
 import pty
 import subprocess
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,20 +22,9 @@ from tests.builders import (
     a_pending_job,
     a_running_job,
 )
-from tests.conftest import _new_database, short_folder
-from tests.e2e.conftest import Site, a_site
+from tests.e2e.conftest import Site
 from tests.e2e.test_cli import COMMAND, ROOT, run
 from tests.integration.conftest import EMPTY
-
-
-@pytest.fixture(scope="module")
-def module_site(postgres_url: str, template_database: str, redis_url: str) -> Iterator[Site]:
-    with (
-        short_folder() as folder,
-        _new_database(postgres_url, template_database) as url,
-        a_site(folder, database_url=url, redis_url=redis_url) as site,
-    ):
-        yield site
 
 
 @pytest.fixture

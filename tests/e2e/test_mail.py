@@ -18,8 +18,7 @@ import pytest
 from adapters.postgres.mail import MailDesk
 from adapters.postgres.pool import connect
 from tests.builders import WORKSPACE
-from tests.conftest import _new_database, short_folder
-from tests.e2e.conftest import IMPATIENT, Site, a_site
+from tests.e2e.conftest import IMPATIENT, Site
 from tests.e2e.test_cli import run
 from tests.e2e.test_probes import Probe
 from tests.smtp_server import Mailbox, an_smtp_server, most_within, sometimes
@@ -36,21 +35,16 @@ def mailbox() -> Mailbox:
 
 
 @pytest.fixture
-def site(postgres_url: str, template_database: str, redis_url: str, mailbox: Mailbox) -> Iterator[Site]:
-    with (
-        short_folder() as folder,
-        _new_database(postgres_url, template_database) as url,
-        a_site(folder, database_url=url, redis_url=redis_url) as site,
-        an_smtp_server(mailbox) as (_, port),
-    ):
-        site.environment |= {
+def site(own_site: Site, mailbox: Mailbox) -> Iterator[Site]:
+    with an_smtp_server(mailbox) as (_, port):
+        own_site.environment |= {
             "SMTP_HOST": "127.0.0.1",
             "SMTP_PORT": str(port),
             "SMTP_TLS": "none",
             "MAIL_FROM": "news@example.com",
             "MAIL_RETRY_SECONDS": "1",
         }
-        yield site
+        yield own_site
 
 
 def mail(site: Site, *arguments: str) -> Any:

@@ -149,7 +149,7 @@ def test_a_reaped_lease_is_counted(site: Site, workers: Workers, probe: Probe) -
 def test_the_exporter_lives_as_long_as_the_master(site: Site, workers: Workers, probe: Probe) -> None:
     """The last test of these workers: it ends them."""
     name, folder = label(), workers.folder
-    send(site, "slow", label=name, seconds=3)
+    send(site, "held", label=name, until=f"{name} may end")
     workers.wait_until(lambda: f"{name} begun" in site.effects)
     assert folder.is_dir()
 
@@ -158,6 +158,7 @@ def test_the_exporter_lives_as_long_as_the_master(site: Site, workers: Workers, 
     assert workers.master.poll() is None
     assert probe.is_up(), "dark during the drain"
     assert probe.get("/metrics", TOKEN)[0] == 200
+    site.release(f"{name} may end")
 
     assert workers.master.wait(timeout=20) == 0
     workers.wait_until(lambda: workers.processes() == [], seconds=5)

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -11,8 +10,7 @@ import psycopg
 import pytest
 
 from tests.builders import a_pdf
-from tests.conftest import _new_database, short_folder
-from tests.e2e.conftest import IMPATIENT, Site, a_site
+from tests.e2e.conftest import IMPATIENT, Site
 from tests.e2e.test_actors import label, send
 from tests.workers import running_workers
 
@@ -20,14 +18,8 @@ DOCUMENTS, PAGES = 50, 8
 
 
 @pytest.fixture
-def site(postgres_url: str, template_database: str, redis_url: str) -> Iterator[Site]:
-    """A site of this test's own: what is left in flight must disturb no other test."""
-    with (
-        short_folder() as folder,
-        _new_database(postgres_url, template_database) as url,
-        a_site(folder, database_url=url, redis_url=redis_url) as site,
-    ):
-        yield site
+def site(own_site: Site) -> Site:
+    return own_site
 
 
 def a_book(number: int) -> bytes:

@@ -1,5 +1,6 @@
 """Sending writes Postgres and nothing else; hints may be lost, doubled or junk."""
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -338,6 +339,40 @@ def test_the_relay_keeps_the_doorbell_shallow_and_itself_calm(rails: Rails, hint
     assert relay.asked - asked < 10
     hints.pop(QUEUE, LEAST_AHEAD - 1, timeout_seconds=1)
     eventually(lambda: hints.depth(QUEUE) == LEAST_AHEAD)
+
+
+def test_a_relay_under_load_rings_for_other_queues_too(rails: Rails, hints: Hints, relay) -> None:
+    """Under load it does not listen; it looks around instead, long before its interval of five seconds."""
+    waits = []
+    for _ in range(3):
+        for _ in range(60):
+            a_pending_job(rails)
+        eventually(lambda: hints.pop(QUEUE, 1, timeout_seconds=1) != [])
+        other, sent_at = a_pending_job(rails, queue="another"), time.monotonic()
+        while other not in hints.peek("another", 10):
+            assert time.monotonic() < sent_at + 4, "nobody rings"
+            hints.pop(QUEUE, 50, timeout_seconds=0.01)
+        waits.append(time.monotonic() - sent_at)
+        hints.pop("another", 10, timeout_seconds=1)
+
+    assert max(waits) < 2
+
+
+def test_a_relay_that_was_under_load_listens_again(rails: Rails, hints: Hints, relay) -> None:
+    jobs = [a_pending_job(rails) for _ in range(60)]
+    rung: set[str] = set()
+
+    def all_are_rung_for() -> bool:
+        rung.update(json.loads(hint)["job"] for hint in hints.pop(QUEUE, 50, timeout_seconds=0.1))
+        return rung >= set(map(str, jobs))
+
+    eventually(all_are_rung_for)
+    time.sleep(0.3)
+
+    job_id, sent_at = a_pending_job(rails, queue="another"), time.monotonic()
+
+    eventually(lambda: hints.peek("another", 10) == {job_id})
+    assert time.monotonic() - sent_at < 2
 
 
 def test_the_relay_rings_further_ahead_for_workers_that_are_fast(rails: Rails, hints: Hints, relay) -> None:
