@@ -169,7 +169,8 @@ class _Attempt:
         """Go all the way in this attempt; the job ends with that.
 
         What a free embedder makes is stored with pages and chunks, and shown to readers, in one transaction. Where
-        vectors are paid for, pages and chunks are stored before, and each batch of vectors as it comes.
+        vectors are paid for, pages and chunks are stored before, and each batch of vectors as it comes; so it is, too,
+        with a new generation of a document.
 
         None, with nothing stored, when the workspace has no tokens left today: the job that indexes will wait for them.
         """
@@ -177,7 +178,9 @@ class _Attempt:
         check_readable(read)
         chunks = list(indexer.chunker.chunk_pages(whole.pages))
         indexing = Indexing(self.document, self.lease, self.transactions, indexer)
-        run = self._store_published if indexer.embedder.is_free else self._store_then_embed
+        # A later generation takes away vectors, too: nobody may wait to do that while keeping others from doing it.
+        is_one_step = indexer.embedder.is_free and self.document.target_generation == 1
+        run = self._store_published if is_one_step else self._store_then_embed
         report = run(whole, chunks, indexing, describe_flaws(read, repaired=repaired))
         if report is None:
             return None
@@ -186,11 +189,13 @@ class _Attempt:
     def _store_published(
         self, whole: PageBatch, chunks: list[Chunk], indexing: Indexing, warning: str | None
     ) -> IndexingReport | None:
-        results = indexing.embed_unpaid(chunks)
+        texts, result = indexing.embed_unpaid(chunks)
         try:
             with self.transactions(self.lease) as unit:
-                self._store_pages(unit, whole, warning, chunks=len(chunks), embedded=len(chunks))
-                report = indexing.store_and_publish(unit, chunks, results)
+                self._store_pages(unit, whole)
+                report = indexing.store_unpaid(unit, chunks, texts, result)
+                self._pass_on(unit, whole, warning, chunks=len(chunks), embedded=len(chunks))
+                indexing.flip(unit, len(chunks), tokens=report.tokens, unbooked=report.tokens)
         except ParkedError:
             return None
         crash_point("after_publishing_commits")
@@ -201,18 +206,21 @@ class _Attempt:
     ) -> IndexingReport | None:
         try:
             with self.transactions(self.lease) as unit:
+                self._store_pages(unit, whole)
                 missing = indexing.store(unit, chunks)
-                self._store_pages(unit, whole, warning, chunks=len(chunks), embedded=len(chunks) - len(missing))
+                self._pass_on(unit, whole, warning, chunks=len(chunks), embedded=len(chunks) - len(missing))
                 crash_point("before_extraction_commits")
         except ParkedError:
             return None
         crash_point("after_extraction_commits")
         return indexing.embed_and_publish(missing, len(chunks))
 
-    def _store_pages(self, unit: Unit, whole: PageBatch, warning: str | None, *, chunks: int, embedded: int) -> None:
-        """Store all pages, and pass the document on to this very job."""
+    def _store_pages(self, unit: Unit, whole: PageBatch) -> None:
         unit.pages.add(self.document, whole)
         crash_point("after_page_batch")
+
+    def _pass_on(self, unit: Unit, whole: PageBatch, warning: str | None, *, chunks: int, embedded: int) -> None:
+        """Pass the document on to this very job."""
         unit.documents.finish_extraction(
             self.document,
             next_job_id=self.lease.job_id,

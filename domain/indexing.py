@@ -6,6 +6,8 @@ from functools import partial
 from itertools import islice
 from uuid import UUID
 
+import numpy as np
+
 from domain.chunking import Chunker
 from domain.crash_points import crash_point
 from domain.documents import Chunk, Document, Page
@@ -120,28 +122,29 @@ class Indexing:
         unit.usage.reserve(self.document, sum(text.token_count for text in missing))
         return missing
 
-    def embed_unpaid(self, chunks: Iterable[Chunk]) -> list[tuple[list[ChunkText], Embeddings]]:
-        """Embed each distinct text of the chunks by an embedder that is free."""
+    def embed_unpaid(self, chunks: Iterable[Chunk]) -> tuple[list[ChunkText], Embeddings]:
+        """Embed each distinct text of the chunks, of which there is one, by an embedder that is free."""
         texts = {chunk.text_hash: ChunkText(chunk.text_hash, chunk.text, chunk.token_count) for chunk in chunks}
         batches = plan_batches(texts.values(), self.indexer.embedder.limits, tokens=lambda text: text.token_count)
-        return list(embed_side_by_side(self.indexer.embedder, batches, checkpoint=self.lease.checkpoint))
+        answers = embed_side_by_side(self.indexer.embedder, batches, checkpoint=self.lease.checkpoint)
+        results = [result for _, result in answers]
+        vectors = np.concatenate([result.vectors for result in results])
+        return list(texts.values()), Embeddings(vectors, tokens=sum(result.tokens for result in results))
 
-    def store_and_publish(
-        self, unit: Unit, chunks: Sequence[Chunk], results: Iterable[tuple[list[ChunkText], Embeddings]]
+    def store_unpaid(
+        self, unit: Unit, chunks: Sequence[Chunk], texts: Sequence[ChunkText], result: Embeddings
     ) -> IndexingReport:
-        """Store all chunks with their vectors and show them to readers; end the job.
+        """Store all chunks with their vectors.
 
         Raises ParkedError or PermanentError when the workspace has not that many tokens.
         """
         unit.chunks.add(self.document, chunks)
         unit.chunks.keep_vectors(self.document)
-        embedded = tokens = 0
-        for batch, result in results:
-            unit.chunks.embed(self.document, self.indexer.embedder.model, batch, result.vectors)
-            embedded, tokens = embedded + len(batch), tokens + result.tokens
-        unit.usage.check_budget(self.document, tokens)
-        self._flip(unit, len(chunks), tokens=tokens, unbooked=tokens)
-        return IndexingReport(chunks=len(chunks), embedded=embedded, reused=len(chunks) - embedded, tokens=tokens)
+        unit.chunks.embed(self.document, self.indexer.embedder.model, texts, result.vectors)
+        unit.usage.check_budget(self.document, result.tokens)
+        return IndexingReport(
+            chunks=len(chunks), embedded=len(texts), reused=len(chunks) - len(texts), tokens=result.tokens
+        )
 
     def embed_and_publish(self, missing: list[ChunkText], chunks: int) -> IndexingReport:
         """Embed batch by batch; the transaction that stores the last one publishes."""
@@ -181,9 +184,9 @@ class Indexing:
         if embedded < stored:
             message = f"{stored - embedded} of {stored} vectors vanished while the document was indexed"
             raise TransientError(FailureCode.INTERNAL_ERROR, message)
-        self._flip(unit, chunks, tokens=tokens)
+        self.flip(unit, chunks, tokens=tokens)
 
-    def _flip(self, unit: Unit, chunks: int, *, tokens: int, unbooked: int = 0) -> None:
+    def flip(self, unit: Unit, chunks: int, *, tokens: int, unbooked: int = 0) -> None:
         """Show the generation to readers and remove older ones; end the job. `unbooked`: of the tokens."""
         if unit.documents.publish(self.document, chunks=chunks, tokens=tokens):
             if self.document.target_generation > 1:

@@ -1,6 +1,7 @@
 """Scale: what grows with the tables, the backlog, a document's length, and the number of documents; a start.
 
-Headrace alone."""
+Headrace alone.
+"""
 
 from benchmarks.bench import Bench, Figure
 from benchmarks.sizes import FULL

@@ -9,7 +9,7 @@ import pytest
 from domain.errors import FailureCode, LeaseLostError, ParkedError, PermanentError, TransientError
 from domain.extraction import ExtractionReport, extract_document
 from domain.indexing import Indexer, index_document
-from domain.intake import delete_document
+from domain.intake import delete_document, reindex_document
 from domain.ledger import Outcome
 from tests.builders import (
     A_FAILURE,
@@ -373,3 +373,16 @@ def test_vectors_that_a_deletion_takes_away_meanwhile_are_stored_again(rails: Ra
 
     assert document.row["state"] == "ready"
     assert rails.count("chunk_embeddings") == rails.count("chunks") == document.row["chunk_count"]
+
+
+def test_a_new_generation_by_a_free_embedder_replaces_the_old_one(rails: Rails) -> None:
+    document = a_free_one(rails)
+    document.extract()
+    document.job_id = reindex_document(document.document_id, WORKSPACE, transactions=rails.transactions)
+
+    document.extract()
+
+    row = document.row
+    assert (row["state"], row["generation"]) == ("ready", 2)
+    assert rails.column("SELECT DISTINCT generation FROM chunks") == [2]
+    assert rails.count("chunk_embeddings") == rails.count("chunks") == row["chunk_count"]
