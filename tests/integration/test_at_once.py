@@ -1,11 +1,16 @@
 """A small document is indexed by the job that extracts it; whatever interrupts that leaves an ordinary document."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Barrier, BrokenBarrierError
 from uuid import UUID
 
 import pytest
 
+from adapters.postgres.chunks import PostgresChunks
+from domain.documents import Document
 from domain.errors import FailureCode, LeaseLostError, ParkedError, PermanentError, TransientError
 from domain.extraction import ExtractionReport, extract_document
 from domain.indexing import Indexer, index_document
@@ -386,3 +391,24 @@ def test_a_new_generation_by_a_free_embedder_replaces_the_old_one(rails: Rails) 
     assert (row["state"], row["generation"]) == ("ready", 2)
     assert rails.column("SELECT DISTINCT generation FROM chunks") == [2]
     assert rails.count("chunk_embeddings") == rails.count("chunks") == row["chunk_count"]
+
+
+def test_two_new_generations_do_not_wait_for_each_other(rails: Rails, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = [a_free_one(rails) for _ in range(2)]
+    for document in documents:
+        document.extract()
+        document.job_id = reindex_document(document.document_id, WORKSPACE, transactions=rails.transactions)
+    both, remove = Barrier(2, timeout=2), PostgresChunks.delete_others
+
+    def remove_together(chunks: PostgresChunks, document: Document) -> None:
+        with suppress(BrokenBarrierError):
+            both.wait()
+        remove(chunks, document)
+
+    monkeypatch.setattr(PostgresChunks, "delete_others", remove_together)
+
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(Small.extract, documents))
+
+    assert [report.indexing is not None for report in reports] == [True, True]
+    assert [document.row["generation"] for document in documents] == [2, 2]
