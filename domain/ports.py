@@ -306,7 +306,7 @@ class Usage(Protocol):
         ...
 
     def check_budget(self, document: Document, tokens: int) -> None:
-        """Raise what `reserve` raises, and hold the workspace until the transaction ends; set nothing aside."""
+        """Raise what `reserve` raises, and set nothing aside; a workspace with a budget is held by the transaction."""
         ...
 
     def count_document(self, document: Document, *, tokens: int = 0) -> None:

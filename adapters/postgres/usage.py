@@ -37,14 +37,17 @@ class PostgresUsage:
 
     def check_budget(self, document: Document, tokens: int) -> None:
         """See the port."""
-        params = {"workspace_id": document.workspace_id, "job_id": document.job_id}
-        row = self._connection.execute(_USAGE["budget"], params).fetchone()
-        if row is None or row[0] is None or tokens == 0:  # what costs nothing needs no budget
+        if tokens == 0:  # what costs nothing needs no budget
             return
-        budget, spent, reserved, seconds_to_midnight = row
+        params = {"workspace_id": document.workspace_id, "job_id": document.job_id}
+        held = self._connection.execute(_USAGE["hold_budget"], params).fetchone()
+        if held is None:
+            return
+        (budget,) = held
         if tokens > budget:
             message = f"The document needs {tokens:,} tokens, more than the workspace's daily budget of {budget:,}."
             raise PermanentError(FailureCode.BUDGET_EXCEEDED, message)
+        [(spent, reserved, seconds_to_midnight)] = self._connection.execute(_USAGE["taken"], params).fetchall()
         if spent + reserved + tokens > budget:
             message = f"Today's budget of {budget:,} tokens is used up; the document continues after midnight UTC."
             wait = timedelta(seconds=seconds_to_midnight + 1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from time import sleep
 from typing import Any
@@ -16,7 +16,7 @@ from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.pool import LazyPool, connect
 from adapters.postgres.transactions import PostgresUnit
 from domain.documents import Chunk
-from domain.errors import FailureCode, LeaseLostError, PermanentError
+from domain.errors import FailureCode, LeaseLostError, ParkedError, PermanentError
 from domain.ledger import Outcome
 from domain.ports import ChunkText
 from tests.builders import (
@@ -31,6 +31,7 @@ from tests.builders import (
     a_queued_job,
     a_running_job,
     a_silent_job,
+    a_workspace,
     an_extracting_document,
     an_indexing_document,
 )
@@ -301,6 +302,24 @@ def test_two_schedulers_at_the_same_moment_make_one_job(rails: Rails) -> None:
 
     assert sorted(made) == [False, False, False, True]
     assert rails.count("jobs") == 1
+
+
+def test_who_waits_for_a_budget_sees_what_was_reserved_meanwhile(rails: Rails) -> None:
+    workspace_id = a_workspace(rails, budget=100)
+    first, second = (an_indexing_document(rails, workspace_id=workspace_id, content=name) for name in (b"a", b"b"))
+
+    def reserve() -> None:
+        with rails.transaction(second.lease) as unit:
+            unit.usage.reserve(second.document, 60)
+
+    with ExitStack() as after:
+        with rails.transaction(first.lease) as unit:
+            unit.usage.reserve(first.document, 60)
+            reserved = after.enter_context(meanwhile(reserve))
+        with pytest.raises(ParkedError):
+            reserved.result()
+
+    assert rails.column("SELECT tokens FROM token_reservations") == [60]
 
 
 def test_reapers_that_meet_a_bad_row_and_a_locked_one_rescue_the_rest(own_rails: Rails) -> None:

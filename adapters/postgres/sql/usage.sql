@@ -1,14 +1,18 @@
--- name: budget
--- Return the workspace's daily budget (NULL: none), what is spent today and what is reserved; lock the workspace.
-SELECT w.daily_token_budget AS budget,
-       coalesce((SELECT tokens FROM workspace_daily_usage u
-                 WHERE u.workspace_id = w.id AND u.day = (now() AT TIME ZONE 'utc')::date), 0) AS spent,
-       coalesce((SELECT sum(tokens) FROM token_reservations r
-                 WHERE r.workspace_id = w.id AND r.expires_at > now() AND r.job_id IS DISTINCT FROM %(job_id)s), 0)::bigint
-           AS reserved,
+-- name: hold_budget
+-- Return the workspace's daily budget, if it has one, and hold the workspace until the transaction ends.
+SELECT daily_token_budget FROM workspaces
+WHERE id = %(workspace_id)s AND daily_token_budget IS NOT NULL FOR NO KEY UPDATE
+
+-- name: taken
+-- Return what the workspace has spent today and what its other jobs have reserved. A statement of its own: one that
+-- waits for the workspace's lock does not see what was reserved in the meantime.
+SELECT coalesce((SELECT tokens FROM workspace_daily_usage
+                 WHERE workspace_id = %(workspace_id)s AND day = (now() AT TIME ZONE 'utc')::date), 0) AS spent,
+       coalesce((SELECT sum(tokens) FROM token_reservations
+                 WHERE workspace_id = %(workspace_id)s AND expires_at > now()
+                   AND job_id IS DISTINCT FROM %(job_id)s), 0)::bigint AS reserved,
        extract(epoch FROM date_trunc('day', now() AT TIME ZONE 'utc') + interval '1 day'
                           - (now() AT TIME ZONE 'utc'))::float8 AS seconds_to_midnight
-FROM workspaces w WHERE w.id = %(workspace_id)s FOR NO KEY UPDATE
 
 -- name: reserve
 -- Set tokens aside for a job, replacing what it had.
