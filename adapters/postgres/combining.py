@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from threading import Lock
-from time import sleep
+from time import monotonic, sleep
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -11,6 +11,8 @@ Result = TypeVar("Result")
 
 #: While several threads write at a time, one that is about to write waits this long for others to join it.
 LINGER_SECONDS = 0.002
+#: So long after the last time several did, one that comes is taken to be alone.
+LONELY_SECONDS = 0.05
 
 
 class _Ticket(Generic[Item, Result]):
@@ -41,7 +43,7 @@ class Combined(Generic[Item, Result]):
         self._lock = Lock()
         self._waiting: list[_Ticket[Item, Result]] = []
         self._is_writing = False
-        self._is_busy = False
+        self._busy_until = 0.0
 
     def __call__(self, item: Item) -> Result:
         """Write the item, alone or with others, and return its result."""
@@ -58,11 +60,11 @@ class Combined(Generic[Item, Result]):
         return ticket.result
 
     def _write_batch(self) -> None:
-        if self._is_busy:
+        if monotonic() < self._busy_until:
             sleep(LINGER_SECONDS)
         with self._lock:
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-        self._is_busy = len(batch) > 1
+        self._busy_until = monotonic() + LONELY_SECONDS if len(batch) > 1 else 0.0
         try:
             for ticket, result in zip(batch, self._write([ticket.item for ticket in batch]), strict=True):
                 ticket.result = result

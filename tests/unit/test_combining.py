@@ -6,7 +6,8 @@ from threading import Event, get_ident
 
 import pytest
 
-from adapters.postgres.combining import Combined
+from adapters.postgres import combining
+from adapters.postgres.combining import LINGER_SECONDS, LONELY_SECONDS, Combined
 
 
 class Writer:
@@ -32,8 +33,10 @@ def writer() -> Writer:
 
 def gather(writer: Writer, items: Sequence[int], *, most: int = 10) -> list[int | OSError]:
     """Write the first item, and the others while that is under way."""
-    combined = Combined(writer, most=most)
+    return gather_in(Combined(writer, most=most), writer, items)
 
+
+def gather_in(combined: Combined[int, int], writer: Writer, items: Sequence[int]) -> list[int | OSError]:
     def write(item: int) -> int | OSError:
         try:
             return combined(item)
@@ -64,6 +67,22 @@ def test_what_gathers_during_a_write_goes_together(writer: Writer) -> None:
 def test_no_call_is_larger_than_allowed(writer: Writer) -> None:
     assert gather(writer, [1, 2, 3, 4, 5, 6], most=2) == [2, 4, 6, 8, 10, 12]
     assert [len(call) for call in writer.calls] == [1, 2, 2, 1]
+
+
+@pytest.mark.parametrize(("later", "lingers"), [(LONELY_SECONDS / 2, [LINGER_SECONDS]), (2 * LONELY_SECONDS, [])])
+def test_who_comes_soon_after_several_waits_for_more_and_who_comes_late_does_not(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch, later: float, lingers: list[float]
+) -> None:
+    now, slept = [100.0], list[float]()
+    monkeypatch.setattr(combining, "monotonic", lambda: now[0])
+    monkeypatch.setattr(combining, "sleep", slept.append)
+    combined = Combined(writer, most=10)
+    gather_in(combined, writer, [1, 2, 3])
+    now[0] += later
+    slept.clear()
+
+    assert combined(4) == 8
+    assert slept == lingers
 
 
 def test_an_error_reaches_everybody_in_the_call_and_nobody_else(writer: Writer) -> None:
