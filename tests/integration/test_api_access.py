@@ -154,7 +154,7 @@ def test_a_bucket_leaves_a_redis_alone_that_is_away() -> None:
 
     began = time.monotonic()
     assert sum(buckets.take("a") for _ in range(500)) == 0
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 2
 
 
 def test_forgotten_buckets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

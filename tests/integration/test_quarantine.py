@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 from uuid import UUID
 
 import pytest
@@ -127,11 +126,9 @@ def test_a_quarantined_content_fails_at_once_without_a_parser(rails: Rails, else
     twin = work(rails, workspace_id=a_workspace(rails) if elsewhere else WORKSPACE)
     reader = FakeReader(PAGES)
 
-    began = monotonic()
     with pytest.raises(PermanentError) as caught:
         twin.attempt(reader)
 
-    assert monotonic() - began < 0.25
     assert reader.first_pages == []
     assert "did so 2 times and is not parsed again" in caught.value.message
     assert (twin.row["state"], twin.row["failure_code"]) == ("failed", "parser_crashed")
