@@ -48,7 +48,7 @@ def end_attempt() -> None:
 def find_attempt(message_id: str) -> Attempt | None:
     """Return this thread's attempt if it runs the given message."""
     attempt = _attempt.get()
-    return attempt if attempt and str(attempt.lease.job_id) == message_id else None
+    return attempt if attempt and attempt.claim.message.get("message_id") == message_id else None
 
 
 def current_lease() -> Lease:

@@ -28,8 +28,7 @@ class PostgresDocuments:
 
     def start_extraction(self, document_id: UUID, workspace_id: UUID, job_id: UUID) -> Document | None:
         """See the port."""
-        params = {"id": document_id, "workspace_id": workspace_id, "job_id": job_id}
-        return fetch_document(self._connection, "start_extraction", params)
+        return self._start("start_extraction", document_id, workspace_id, job_id)
 
     def finish_extraction(
         self,
@@ -49,8 +48,7 @@ class PostgresDocuments:
 
     def start_indexing(self, document_id: UUID, workspace_id: UUID, job_id: UUID) -> Document | None:
         """See the port."""
-        params = {"id": document_id, "workspace_id": workspace_id, "job_id": job_id}
-        return fetch_document(self._connection, "start_indexing", params)
+        return self._start("start_indexing", document_id, workspace_id, job_id)
 
     def record_chunks(self, document: Document, *, chunks: int, embedded: int, tokens: int) -> None:
         """See the port."""
@@ -61,6 +59,13 @@ class PostgresDocuments:
         """See the port."""
         params = {"id": document.id, "job_id": document.job_id, "chunks": chunks, "tokens": tokens}
         return bool(self._connection.execute(_DOCUMENTS["publish"], params).rowcount)
+
+    def _start(self, query: str, document_id: UUID, workspace_id: UUID, job_id: UUID) -> Document | None:
+        params = {"id": document_id, "workspace_id": workspace_id, "job_id": job_id}
+        document = fetch_document(self._connection, query, params | {"is_held": False})
+        if document is None and self._connection.execute(_DOCUMENTS["lock_document"], params).rowcount:
+            document = fetch_document(self._connection, query, params | {"is_held": True})
+        return document
 
 
 class PostgresIntake:

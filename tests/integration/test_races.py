@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from time import sleep
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.pool import LazyPool, connect
 from adapters.postgres.transactions import PostgresUnit
-from domain.documents import Chunk
+from domain.documents import Chunk, Document
 from domain.errors import FailureCode, LeaseLostError, ParkedError, PermanentError
 from domain.ledger import Outcome
 from domain.ports import ChunkText
@@ -23,6 +24,7 @@ from tests.builders import (
     A_FAILURE,
     QUEUE,
     TTL,
+    WORKSPACE,
     Held,
     Rails,
     a_batch,
@@ -302,6 +304,24 @@ def test_two_schedulers_at_the_same_moment_make_one_job(rails: Rails) -> None:
 
     assert sorted(made) == [False, False, False, True]
     assert rails.count("jobs") == 1
+
+
+def test_who_waits_for_a_document_sees_the_job_it_was_handed_to_meanwhile(rails: Rails) -> None:
+    held = an_extracting_document(rails)
+
+    def start() -> Document | None:
+        with rails.transaction() as unit:
+            return unit.documents.start_extraction(held.id, WORKSPACE, uuid4())
+
+    with ExitStack() as after:
+        with rails.transaction(held.lease) as unit:
+            next_job_id = unit.jobs.enqueue("index_document", held.id, WORKSPACE)
+            unit.documents.finish_extraction(held.document, next_job_id=next_job_id, pages=1, warning=None)
+            unit.jobs.finish()
+            started = after.enter_context(meanwhile(start))
+        assert started.result() is None
+
+    assert rails.document(held.id)["job_id"] == next_job_id
 
 
 def test_who_waits_for_a_budget_sees_what_was_reserved_meanwhile(rails: Rails) -> None:

@@ -14,13 +14,14 @@ FROM documents WHERE workspace_id = %(workspace_id)s AND content_sha256 = %(cont
 ORDER BY created_at DESC LIMIT 1
 
 -- name: start_extraction
--- uploaded | extracting | indexing -> extracting, by the document's own job or when that one has ended.
+-- uploaded | extracting | indexing -> extracting, by the document's own job or when that one has ended, which is asked
+-- only when the document is held already: who waits for its lock does not see the job that was put in meanwhile.
 -- (IS NOT DISTINCT FROM keeps the planner from looking through the whole workspace while the tables are small.)
 UPDATE documents d SET state = 'extracting', job_id = %(job_id)s, updated_at = now()
 WHERE d.id = %(id)s AND d.workspace_id IS NOT DISTINCT FROM %(workspace_id)s
   AND d.state IN ('uploaded', 'extracting', 'indexing')
   AND (d.job_id IS NULL OR d.job_id = %(job_id)s
-       OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL OFFSET 0))
+       OR %(is_held)s AND NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL OFFSET 0))
 RETURNING id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id,
           pages_done, page_count
 
@@ -31,11 +32,11 @@ UPDATE documents SET state = 'indexing', job_id = %(next_job_id)s, page_count = 
 WHERE id = %(id)s AND state = 'extracting' AND job_id = %(job_id)s
 
 -- name: start_indexing
--- Confirm that this job may index the document; it keeps the state indexing.
+-- Confirm that this job may index the document, as above; it keeps the state indexing.
 UPDATE documents d SET job_id = %(job_id)s, updated_at = now()
 WHERE d.id = %(id)s AND d.workspace_id IS NOT DISTINCT FROM %(workspace_id)s AND d.state = 'indexing'
   AND (d.job_id IS NULL OR d.job_id = %(job_id)s
-       OR NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL OFFSET 0))
+       OR %(is_held)s AND NOT EXISTS (SELECT FROM jobs j WHERE j.id = d.job_id AND j.finished_at IS NULL OFFSET 0))
 RETURNING id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id
 
 -- name: record_pages
