@@ -172,7 +172,7 @@ class Metrics(Middleware):
 
 @cache
 def labelled(instrument: Any, *labels: str) -> Any:
-    """Return an instrument's child for these labels, as `instrument.labels` does in five times the time."""
+    """Return an instrument's child for these labels; `instrument.labels` takes a microsecond and a lock for it."""
     return instrument.labels(*labels)
 
 
