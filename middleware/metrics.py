@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +148,8 @@ class Metrics(Middleware):
         """Count a claimed job in."""
         attempt = find_attempt(message.message_id)
         if _instruments and attempt:
-            labelled(_instruments.jobs_in_progress, message.actor_name, message.queue_name).inc()
-            labelled(_instruments.job_wait, message.queue_name).observe(max(0.0, attempt.claim.waited_seconds))
+            _instruments.jobs_in_progress.labels(message.actor_name, message.queue_name).inc()
+            _instruments.job_wait.labels(message.queue_name).observe(max(0.0, attempt.claim.waited_seconds))
 
     def after_ack(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002
         """Count it out."""
@@ -165,15 +164,9 @@ class Metrics(Middleware):
         if not _instruments or attempt is None:
             return
         labels = (message.actor_name, message.queue_name)
-        labelled(_instruments.jobs_in_progress, *labels).dec()
-        labelled(_instruments.job_duration, *labels).observe(attempt.seconds)
-        labelled(_instruments.jobs_finished, *labels, attempt.outcome or Outcome.LOST).inc()
-
-
-@cache
-def labelled(instrument: Any, *labels: str) -> Any:
-    """Return an instrument's child for these labels; `instrument.labels` takes a microsecond and a lock for it."""
-    return instrument.labels(*labels)
+        _instruments.jobs_in_progress.labels(*labels).dec()
+        _instruments.job_duration.labels(*labels).observe(attempt.seconds)
+        _instruments.jobs_finished.labels(*labels, attempt.outcome or Outcome.LOST).inc()
 
 
 def _create() -> Instruments:

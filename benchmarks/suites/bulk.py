@@ -12,16 +12,12 @@ from benchmarks.remote import remote_embedder
 from benchmarks.running import Running, running
 from benchmarks.sizes import PROCESSES, SECONDS_PER_REQUEST, SECONDS_PER_TOKEN, THREADS
 
-LIMITS = ("bare", "bare_unindexed", "bare_tuned")
-LOCAL = ("headrace", *LIMITS, "langchain_1", "langchain_2", "rq", "rq_preloaded", "celery")
-REMOTE = ("headrace", "parser", "bare_remote", "celery")
-
-#: The order of turns: whom Headrace is most closely compared with stands beside it in every round, where the machine is
-#: in the same mood; the slowest, which takes minutes, comes last.
-LOCAL_TURNS = (
+#: In the order of their turns: whom Headrace is most closely compared with stands beside it in every round, where the
+#: machine is in the same mood; the slowest, which takes minutes, comes last.
+LOCAL = (
     "bare_unindexed", "bare_tuned", "bare", "headrace", "langchain_2", "langchain_1", "celery", "rq_preloaded", "rq",
 )  # fmt: skip
-REMOTE_TURNS = ("celery", "bare_remote", "headrace", "parser")
+REMOTE = ("celery", "bare_remote", "headrace", "parser")
 
 #: Warm-ups: enough that every process has had some; over a remote embedder there are more threads than warm-ups.
 WARM_UPS = 2 * PROCESSES
@@ -30,7 +26,7 @@ WARM_UP_SECONDS = 90.0
 
 def bulk_local(bench: Bench) -> Figure:
     """Compare everybody over the embedder inside the process."""
-    rates, files = measure(bench, LOCAL_TURNS, "bulk-local", "")
+    rates, files = measure(bench, LOCAL, "bulk-local", "")
     pairs = {
         "bulk_vs_limit": "bare",
         "bulk_vs_tuned_limit": "bare_tuned",
@@ -45,7 +41,7 @@ def bulk_local(bench: Bench) -> Figure:
 def bulk_remote(bench: Bench) -> Figure:
     """Compare over an embedder that has to be waited for."""
     with remote_embedder(SECONDS_PER_REQUEST, SECONDS_PER_TOKEN) as url:
-        rates, files = measure(bench, REMOTE_TURNS, "bulk-remote", url)
+        rates, files = measure(bench, REMOTE, "bulk-remote", url)
     pairs = {"remote_vs_parse_limit": "parser", "remote_vs_limit": "bare_remote", "remote_vs_celery": "celery"}
     found = result(REMOTE, rates, files, pairs)
     found["ratios"]["remote_limit_vs_parse_limit"] = paired(rates.get("bare_remote"), rates.get("parser"))
@@ -55,7 +51,7 @@ def bulk_remote(bench: Bench) -> Figure:
 def measure(
     bench: Bench, names: Sequence[str], label: str, embeddings_url: str
 ) -> tuple[dict[str, list[float]], list[File]]:
-    """Return pages a second, round by round; the contenders take turns in the order of their names here."""
+    """Return pages a second, round by round."""
     files = multiply(bench.originals, bench.sizes.bulk_pages, bench.fresh_folder(label))
     rates: dict[str, list[float]] = defaultdict(list)
     for number, contender in bench.turns(bench.present(*names)):

@@ -9,14 +9,13 @@ from uuid import uuid4
 import psycopg
 from psycopg.types.json import Jsonb
 
-from benchmarks.bench import Bench, Figure
+from benchmarks.bench import Bench, Figure, ours_first
 from benchmarks.contenders import Contender
 from benchmarks.figures import paired, percentile, summary
 from benchmarks.running import Running, running, working
 
-CONTENDERS = ("headrace", "dramatiq", "celery", "rq", "rq_preloaded", "arq", "procrastinate", "bullmq")
-#: The order of turns: those whose ratio is closest to what is asked run beside each other in every round.
-TURNS = ("procrastinate", "arq", "rq", "headrace", "dramatiq", "celery", "rq_preloaded", "bullmq")
+#: In the order of their turns: those whose ratio is closest to what is asked run beside each other in every round.
+CONTENDERS = ("procrastinate", "arq", "rq", "headrace", "dramatiq", "celery", "rq_preloaded", "bullmq")
 WARM_UPS = 64
 SLOW_WARM_UPS = 8
 PAUSE_SECONDS = (0.2, 1.2)
@@ -26,14 +25,14 @@ RATIOS = ("dramatiq", "celery", "arq", "procrastinate", "bullmq")
 def rails(bench: Bench) -> Figure:
     """Compare everybody, taking turns."""
     found: dict[str, list[Figure]] = defaultdict(list)
-    for number, contender in bench.turns(bench.present(*TURNS)):
+    for number, contender in bench.turns(bench.present(*CONTENDERS)):
         figures = bench.attempt(contender.label, lambda who=contender: one_round(bench, who))
         if figures:
             found[contender.name].append(figures)
             bench.say(f"rails round {number + 1}: {contender.label}: {_line(figures)}")
     rates = {name: [figures["jobs_per_second"] for figures in rounds] for name, rounds in found.items()}
     best_rq = max(("rq", "rq_preloaded"), key=lambda name: summary(rates[name])["p50"] if rates.get(name) else 0.0)
-    contenders = {name: gather(found[name]) if found.get(name) else None for name in CONTENDERS}
+    contenders = {name: gather(found[name]) if found.get(name) else None for name in ours_first(CONTENDERS)}
     ours = contenders["headrace"]
     return {
         "unit": "jobs/s",
