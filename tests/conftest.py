@@ -1,7 +1,8 @@
 """Real servers for the tests: one PostgreSQL and one Valkey a session, a fresh database and an empty doorbell a test.
 
 `DATABASE_URL` and `HEADRACE_TEST_REDIS_URL` name servers to use instead; databases called `headrace_test_*` come and go
-there, and that Redis database is emptied before each test that uses it (hence a name that nothing else sets).
+there, and that Redis database is emptied before each test that uses it (hence a name that nothing else sets). One such
+pair cannot serve two processes of tests: `make test` then starts only one.
 """
 
 import os
