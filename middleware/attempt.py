@@ -1,6 +1,5 @@
 """The attempt that this thread is running, and the leases that this process holds."""
 
-from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Lock
@@ -65,15 +64,18 @@ class HeldLeases:
     def __init__(self) -> None:
         self._lock = Lock()
         self._leases: dict[UUID, Lease] = {}
+        self._is_interrupted = False
 
     def add(self, lease: Lease) -> None:
         """Renew this lease from now on."""
         with self._lock:
+            lease.interrupted = self._is_interrupted
             self._leases[lease.job_id] = lease
 
     def interrupt(self) -> None:
-        """Ask every attempt to hand its job back at its next safe point."""
+        """Ask every attempt, also those that are just being claimed, to hand its job back at its next safe point."""
         with self._lock:
+            self._is_interrupted = True
             for lease in self._leases.values():
                 lease.interrupted = True
 
@@ -87,10 +89,3 @@ class HeldLeases:
         """Return the leases that are still needed."""
         with self._lock:
             return [lease for lease in self._leases.values() if not lease.settled]
-
-    def mark_lost(self, job_ids: Iterable[UUID]) -> None:
-        """Note that somebody else owns these jobs now; their attempts stop at their next write."""
-        with self._lock:
-            for job_id in job_ids:
-                if job_id in self._leases:
-                    self._leases[job_id].lost = True

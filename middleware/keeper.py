@@ -40,15 +40,18 @@ class LeaseKeeper(Thread):
 
     def run(self) -> None:
         """Beat until stopped, over a new connection whenever the old one breaks."""
+        # If the database has just come back, whoever lives renews within a heartbeat; a new process may be faster.
+        self._may_reap_at = monotonic() + self._heartbeat
         while not self._stop_event.is_set():
             try:
                 with self._open_leases() as leases:
                     self._beat_until_stopped(leases)
             except Exception as error:
-                # Any error means the same here: the next connection decides. The watchdog sees a missing beat.
+                # Any error means the same here: the next connection decides.
                 log.warning("lease_keeper_reconnects", error=str(error))
                 # While the database was away nobody could renew; give every live worker time to do so first.
                 self._may_reap_at = monotonic() + self._grace
+                self.last_beat = monotonic()  # it moves: a new process would bring no database back
                 self._stop_event.wait(RECONNECT_SECONDS)
 
     def stop(self) -> None:
@@ -64,7 +67,10 @@ class LeaseKeeper(Thread):
     def _beat(self, leases: LeaseTable) -> None:
         held = self._held.unsettled()
         if held:
-            self._held.mark_lost(leases.renew(held))
+            lost = leases.renew(held)
+            for lease in held:  # these, and not what this process may have claimed of the same jobs meanwhile
+                if lease.job_id in lost:
+                    lease.lost = True
         if monotonic() >= self._may_reap_at:
             for job_id, state in leases.rescue_expired().items():
                 self._on_rescue(state)

@@ -101,8 +101,9 @@ class Relay(Thread):
                     self._wait_for_lead(dispatch)
                     self._relay(dispatch)
             except Exception as error:
-                # Any error means the same here: nothing is lost, the next connection goes on. The watchdog sees it.
+                # Any error means the same here: nothing is lost, the next connection goes on.
                 log.warning("relay_reconnects", error=str(error))
+                self.last_progress = monotonic()  # it moves: a new process would bring neither server back
                 self._stop_event.wait(RECONNECT_SECONDS)
 
     def stop(self) -> None:

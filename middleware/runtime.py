@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -30,6 +30,23 @@ EXIT_CONFIGURATION = 78
 EXIT_UNAVAILABLE = 69
 
 
+@contextmanager
+def stopping_the_boot() -> Iterator[None]:
+    """Turn any error into SystemExit: 78 when somebody must act, 69 when waiting may help.
+
+    Dramatiq would log it and go on, with a worker that takes jobs and cannot run them or keep their leases.
+    """
+    try:
+        yield
+    except (SettingsError, SchemaError) as error:
+        log.critical("worker_cannot_start", reason=str(error))
+        sys.exit(EXIT_CONFIGURATION)
+    except Exception as error:
+        is_expected = isinstance(error, (HeadraceError, OSError))
+        log.critical("worker_cannot_start", reason=str(error), exc_info=not is_expected)
+        sys.exit(EXIT_UNAVAILABLE)
+
+
 class RuntimeLifecycle(Middleware, Generic[T]):
     """Holds the one runtime of a worker process, the pattern of Dramatiq's CurrentMessage; only actors ask for it.
 
@@ -49,18 +66,12 @@ class RuntimeLifecycle(Middleware, Generic[T]):
             raise RuntimeError("no worker is running in this process; send the actor a message instead of calling it")
         return self._runtime
 
+    @stopping_the_boot()
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Open the runtime. SystemExit stops the boot: 78 when somebody must act, 69 when waiting may help."""
+        """Open the runtime."""
         worker.queue_prefetch = worker.worker_threads  # a job that waits here is a job another worker could start
         queues = worker.consumer_whitelist or broker.get_declared_queues()
-        try:
-            self._runtime = self._stack.enter_context(self._open_runtime(queues))
-        except (SettingsError, SchemaError) as error:
-            log.critical("worker_cannot_start", reason=str(error))
-            sys.exit(EXIT_CONFIGURATION)
-        except (HeadraceError, OSError) as error:
-            log.critical("worker_cannot_start", reason=str(error))
-            sys.exit(EXIT_UNAVAILABLE)
+        self._runtime = self._stack.enter_context(self._open_runtime(queues))
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
         """Close the runtime."""
@@ -96,12 +107,14 @@ class WorkerThreads(Middleware):
         self._keep_exporter = keep_exporter
         self._stack = ExitStack()
 
+    @stopping_the_boot()
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
         """Start renewing leases before the first claim."""
         self._folder = self._open_folder(os.getppid())
         open_instruments(self._folder)
         self._keeper.start()
 
+    @stopping_the_boot()
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Start ringing for jobs once somebody can hear it."""
         self._relay = self._open_relay(broker)
@@ -119,6 +132,8 @@ class WorkerThreads(Middleware):
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:  # noqa: ARG002
         """Hand the relay's lead on, and running jobs back at their next safe point; leases are renewed until then."""
         self._watchdog.drain()
+        for consumer in worker.consumers.values():
+            consumer.stop()  # dramatiq would do so when the last job has ended; until then, hints would end here
         self._relay.stop()
         self._held.interrupt()
 

@@ -4,14 +4,16 @@ import os
 import signal
 import time
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
+from adapters.redis.hints import Hints
+from domain.ledger import DueJob
 from tests.builders import a_pdf
 from tests.e2e.conftest import IMPATIENT, Site
-from tests.e2e.test_actors import label, send
+from tests.e2e.test_actors import QUEUE, label, send
 from tests.workers import running_workers
 
 DOCUMENTS, PAGES = 50, 8
@@ -159,6 +161,27 @@ def test_what_a_drain_handed_back_runs_at_once_elsewhere(site: Site) -> None:
 
     assert site.effects.count(name) == 2
     assert site.rails.column("SELECT max(crash_count) FROM jobs") == [0]
+
+
+def test_a_worker_that_drains_takes_no_hints(site: Site) -> None:
+    hints, gate = Hints(site.environment["REDIS_URL"], prefix=site.environment["QUEUE_NAME"]), label()
+
+    def stays() -> bool:
+        hints.push(QUEUE, [DueJob(uuid4(), "noop")])
+        time.sleep(1.5)
+        return hints.depth(QUEUE) > 0
+
+    with running_workers(site.environment, processes=1, threads=8) as workers:
+        send(site, "held", label="first", until=gate)
+        workers.wait_until(lambda: "first begun" in site.effects)
+        workers.master.terminate()
+        workers.wait_until(lambda: "Shutting down" in workers.log)
+
+        assert stays() or stays(), "the first may meet a consumer that was waiting already"
+
+        site.release(gate)
+        assert workers.master.wait(timeout=30) == 0
+    hints.close()
 
 
 def test_workers_end_with_their_master(site: Site) -> None:

@@ -459,3 +459,15 @@ def test_stopping_interrupts_a_relay_without_a_database() -> None:
 
     assert stopped.wait(3)
     assert not relay.is_alive()
+
+
+def test_a_relay_that_waits_for_a_server_moves() -> None:
+    def refuse():
+        raise OSError("no database")
+
+    relay = Relay(refuse, Hints(NOWHERE, prefix="x"), queues=[QUEUE], batch_size=1, interval=timedelta(seconds=5))
+    made = relay.last_progress
+    relay.start()
+
+    eventually(lambda: relay.last_progress > made, seconds=20)
+    relay.stop()
