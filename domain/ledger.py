@@ -69,7 +69,11 @@ class Ledger(Protocol):
     def retry(
         self, lease: Lease, message: dict[str, Any], failure: Failure, *, delay: timedelta, outcome: Outcome
     ) -> bool:
-        """Run the job again after `delay`; a parked or interrupted attempt does not count."""
+        """Run the job again with the message's options and its arguments as they were sent.
+
+        That is after `delay`, or for an interrupted job at its old place in the queue. A parked or interrupted attempt
+        does not count.
+        """
         ...
 
     def fail(self, job_id: UUID, lease: Lease | None, failure: Failure) -> bool:

@@ -111,10 +111,13 @@ class PostgresLedger:
     def retry(
         self, lease: Lease, message: dict[str, Any], failure: Failure, *, delay: timedelta, outcome: Outcome
     ) -> bool:
-        """Run the job again after `delay`; False when the lease is no longer held or the job was cancelled."""
+        """Run the job again after `delay`; False when the lease is no longer held or the job was cancelled.
+
+        Of the message only the options are stored: an actor may have changed its arguments.
+        """
         params = {
             "delay": delay,
-            "message": Jsonb(message),
+            "options": Jsonb(message.get("options", {})),
             "outcome": outcome,
             "error": failure.message,
             "traceback": failure.traceback,

@@ -11,6 +11,7 @@ from adapters.postgres.pool import connect
 from domain.ledger import Outcome
 from tests.builders import (
     A_FAILURE,
+    QUEUE,
     Rails,
     a_cancelled_job,
     a_failed_job,
@@ -141,6 +142,27 @@ def test_a_parked_job_waits_without_counting(rails: Rails) -> None:
     assert (job["state"], job["attempt"]) == ("retrying", 0)
     assert rails.attempts(claim.lease.job_id) == ["parked"]
     assert rails.ring() == []
+
+
+def test_an_interrupted_job_keeps_its_place(rails: Rails) -> None:
+    claim = a_running_job(rails)
+    first, second = claim.lease.job_id, a_pending_job(rails)
+
+    rails.ledger.retry(claim.lease, claim.message, A_FAILURE, delay=timedelta(), outcome=Outcome.INTERRUPTED)
+
+    assert [job.id for job in rails.dispatch.pick_due(QUEUE, 1)] == [first]
+    assert rails.ring() == [second]
+
+
+def test_a_retry_keeps_the_options_and_forgets_what_the_actor_did_to_its_arguments(rails: Rails) -> None:
+    claim = a_running_job(rails)
+    claim.message["kwargs"]["found"] = {"what JSON", "does not know"}
+    claim.message["options"]["retries"] = 1
+
+    rails.ledger.retry(claim.lease, claim.message, A_FAILURE, delay=timedelta(), outcome=Outcome.RETRYING)
+
+    message = must_claim(rails, claim.lease.job_id).message
+    assert (message["kwargs"], message["options"]) == ({}, {"retries": 1})
 
 
 def test_a_retry_keeps_the_error_and_its_traceback(rails: Rails) -> None:

@@ -91,7 +91,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # The rules are few and broad: Hypothesis leaves whole rules out of an example, and each of these does matter.
 
-    @rule(claim=claims, end=st.sampled_from(["succeed", "retry", "retry_later", "park", "fail", "stop"]))
+    @rule(claim=claims, end=st.sampled_from(["succeed", "retry", "park", "hand_back", "fail", "stop"]))
     def end_an_attempt(self, claim: Claim, end: str) -> None:
         getattr(self, end)(claim)
 
@@ -199,11 +199,11 @@ class LedgerMachine(RuleBasedStateMachine):
         if done:
             self.model[claim.lease.job_id].end_attempt(Outcome.SUCCEEDED, JobState.SUCCEEDED)
 
-    def retry_later(self, claim: Claim) -> None:
-        self.retry(claim, Outcome.INTERRUPTED, is_late=True)
-
     def park(self, claim: Claim) -> None:
-        self.retry(claim, Outcome.PARKED)
+        self.retry(claim, Outcome.PARKED, is_late=True)
+
+    def hand_back(self, claim: Claim) -> None:
+        self.retry(claim, Outcome.INTERRUPTED)
 
     def retry(self, claim: Claim, outcome: Outcome = Outcome.RETRYING, *, is_late: bool = False) -> None:
         done = self.holds(claim) and not self.model[claim.lease.job_id].asked_to_stop

@@ -68,9 +68,11 @@ WITH job AS (
 SELECT id FROM job
 
 -- name: retry
--- Let a running attempt go and run the job again later; parked and interrupted ones do not count as an attempt.
+-- Let a running attempt go and run the job again later; parked and interrupted ones do not count as an attempt, and an
+-- interrupted job keeps its place in the queue. Arguments stay as they were sent, whatever the actor has done to them.
 WITH job AS (
-    UPDATE jobs SET state = 'retrying', available_at = now() + %(delay)s, message = %(message)s,
+    UPDATE jobs SET state = 'retrying', message = jsonb_set(message, '{options}', %(options)s),
+        available_at = CASE %(outcome)s WHEN 'interrupted' THEN least(available_at, now()) ELSE now() + %(delay)s END,
         attempt = attempt - (%(outcome)s IN ('parked', 'interrupted'))::int, lease_expires_at = NULL
     WHERE id = %(id)s AND lease = %(lease)s AND state = 'running' AND cancel_requested_at IS NULL
     RETURNING id, lease, lease_owner, claimed_at, queue, workspace_id, document_id, available_at
