@@ -26,7 +26,9 @@ class PostgresDeadLetters:
     def hold(self, job_id: UUID) -> StoredJob | None:
         """See the port."""
         with self._connection.cursor(row_factory=dict_row) as cursor:
-            row = cursor.execute(_LETTERS["hold"], {"id": job_id}).fetchone()
+            cursor.execute(_LETTERS["take_turn"], {"id": job_id})
+            cursor.execute(_LETTERS["hold"], {"id": job_id})
+            row = cursor.execute(_LETTERS["read_held"], {"id": job_id}).fetchone()
         if row is None:
             return None
         document_state = DocumentState(row["document_state"]) if row["document_state"] else None

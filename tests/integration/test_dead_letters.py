@@ -9,7 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from adapters.postgres.dead_letters import JobSearch
+from adapters.postgres.ledger import rescue_in
 from adapters.postgres.pool import connect
+from adapters.postgres.sql import load_queries
 from domain.dead_letters import JobFilter, Verdict, discard_job, parse_age, retry_job
 from domain.errors import FailureCode, InvalidJobError, JobCancelledError
 from domain.intake import delete_document, reindex_document
@@ -225,6 +227,32 @@ def test_of_two_letters_of_a_document_the_latest_counts(rails: Rails) -> None:
 
     assert retry(rails, first).reason == f"its document failed later, in job {second}; retry that one"
     assert retry(rails, second).reason is None
+
+
+def test_who_waits_for_a_job_to_fail_retries_it(rails: Rails) -> None:
+    held = an_extracting_document(rails)
+    rails.expire(held.lease.job_id)
+
+    with connect(rails.url) as reaper, ThreadPoolExecutor(1) as thread:
+        with reaper.transaction():
+            assert rescue_in(reaper, held.lease, max_crashes=1) == "failed"
+            retried = thread.submit(retry, rails, held.lease.job_id)
+            reaper.execute("SELECT pg_sleep(0.3)")
+            assert not retried.done()
+        assert retried.result().reason is None
+
+
+def test_who_retries_a_letter_and_who_erases_its_document_do_not_wait_in_a_circle(rails: Rails) -> None:
+    document_id = a_failed_document(rails)
+    documents, erasures = load_queries("documents"), load_queries("erasures")
+
+    with connect(rails.url) as eraser, ThreadPoolExecutor(1) as thread:
+        with eraser.transaction():
+            eraser.execute(documents["take_turn"], {"id": document_id})
+            retried = thread.submit(retry, rails, job_of(rails, document_id))
+            eraser.execute("SELECT pg_sleep(0.3)")
+            eraser.execute(erasures["erase_jobs"], {"document_id": document_id, "workspace_id": WORKSPACE})
+        assert retried.result().reason == "there is no such job"
 
 
 # Discard

@@ -1,9 +1,18 @@
+-- name: take_turn
+-- Wait for those who restart, replace, delete or erase a job's document (as in documents.sql), before the job is held.
+SELECT pg_advisory_xact_lock(hashtextextended('document ' || document_id::text, 0))
+FROM jobs WHERE id = %(id)s AND document_id IS NOT NULL
+
 -- name: hold
--- Return a job with the state of its document, and hold the job until the transaction ends.
+-- Hold a job until the transaction ends. Its document is read after that: who waits for a job in the same statement sees
+-- the document as it was before.
+SELECT id FROM jobs WHERE id = %(id)s FOR NO KEY UPDATE
+
+-- name: read_held
+-- Return a job with the state of its document.
 SELECT j.id, j.actor, j.state, j.workspace_id, j.document_id, j.replayed_by,
        d.state AS document_state, d.job_id AS document_job_id
-FROM jobs j LEFT JOIN documents d ON d.id = j.document_id
-WHERE j.id = %(id)s FOR NO KEY UPDATE OF j
+FROM jobs j LEFT JOIN documents d ON d.id = j.document_id WHERE j.id = %(id)s
 
 -- name: replay
 -- failed | cancelled -> pending, as if just sent: all retries and its whole age before it. Lease and attempts go on.
