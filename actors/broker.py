@@ -4,7 +4,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from dramatiq.middleware import AgeLimit, Callbacks, CurrentMessage, Pipelines, TimeLimit
+from dramatiq.middleware import AgeLimit, CurrentMessage, TimeLimit
 from periodiq import PeriodiqMiddleware
 
 from adapters.bootstrap import (
@@ -25,6 +25,7 @@ from adapters.redis.broker import LedgerBroker
 from adapters.settings import Settings
 from middleware.attempt import HeldLeases
 from middleware.failed_state import FailedState
+from middleware.following import LedgerCallbacks, LedgerPipelines
 from middleware.ledger import JobLedger
 from middleware.live import LiveRings
 from middleware.log_context import LogContext
@@ -75,10 +76,10 @@ def make_broker(settings: Settings) -> tuple[LedgerBroker, RuntimeLifecycle[Work
             min_backoff=_milliseconds(MIN_BACKOFF),
             max_backoff=_milliseconds(MAX_BACKOFF),
         ),  # above TimeLimit: no limit fires while a retry is written
+        LedgerCallbacks(),  # what follows a job is in the ledger before the job has ended, or LedgerRetries hears of it
+        LedgerPipelines(),
         AgeLimit(),  # dramatiq's own; judges the ledger's message, not the hint
         TimeLimit(),  # below job_ledger: no limit fires while a job is claimed or settled
-        Callbacks(),
-        Pipelines(),
         CurrentMessage(),
         PeriodiqMiddleware(skip_delay=NEVER_SKIP_SECONDS),  # declares the `periodic` option
     ]

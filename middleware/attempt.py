@@ -19,6 +19,7 @@ class Attempt:
     started_at: float = field(default_factory=monotonic)
     outcome: Outcome | None = None
     failure: Failure | None = None
+    unfollowed: Exception | None = None  # why the job that follows is not in the ledger
 
     @property
     def lease(self) -> Lease:

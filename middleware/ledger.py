@@ -56,7 +56,7 @@ class JobLedger(Middleware):
         attempt = find_attempt(message.message_id)
         if attempt is None or message.failed:
             return
-        if exception is None:
+        if exception is None and attempt.failure is None:
             self._succeed(attempt)
         elif isinstance(exception, JobCancelledError):
             attempt.outcome = Outcome.CANCELLED

@@ -8,7 +8,9 @@ from dramatiq.errors import Retry
 from dramatiq.middleware import Retries
 
 from domain.errors import JobInterruptedError, LeaseLostError, ParkedError, PermanentError, TransientError
+from domain.jobs import Lease
 from domain.ledger import Outcome
+from domain.patience import patiently
 from middleware.attempt import find_attempt
 from middleware.failures import describe
 
@@ -31,7 +33,10 @@ class LedgerRetries(Retries):
     ) -> None:
         """Re-enqueue or fail the message."""
         attempt = find_attempt(message.message_id)
-        if exception is None or attempt is None or isinstance(exception, LeaseLostError):
+        if attempt is None:
+            return
+        exception = exception or attempt.unfollowed
+        if exception is None or isinstance(exception, LeaseLostError):
             return
         attempt.failure = describe(exception)
         if isinstance(exception, PermanentError):
@@ -43,7 +48,16 @@ class LedgerRetries(Retries):
             attempt.outcome = Outcome.INTERRUPTED
             broker.enqueue(message._message)
         else:
-            super().after_process_message(broker, message, exception=_as_dramatiq(exception))  # type: ignore[no-untyped-call]
+            self._retry_or_fail(broker, message, _as_dramatiq(exception), attempt.lease)
+
+    def _retry_or_fail(self, broker: Broker, message: MessageProxy, exception: BaseException, lease: Lease) -> None:
+        retries = message.options.get("retries", 0)
+
+        def decide() -> None:
+            message.options["retries"] = retries  # dramatiq counts up each time
+            super(LedgerRetries, self).after_process_message(broker, message, exception=exception)  # type: ignore[no-untyped-call]
+
+        patiently(decide, lease)  # it may send `on_retry_exhausted`
 
 
 def _as_dramatiq(exception: BaseException) -> BaseException:

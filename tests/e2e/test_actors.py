@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from os import kill
 from pathlib import Path
@@ -171,6 +172,31 @@ def test_a_running_job_that_was_cancelled_does_not_end_as_succeeded(site: Site, 
     site.release(f"{name} may end")
 
     assert site.wait_for_jobs(job_id) == ["cancelled"]
+
+
+@contextmanager
+def refused(site: Site, job_id: UUID) -> Iterator[None]:
+    """The ledger does not take this job."""
+    execute = site.rails.connection.execute
+    execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$;"
+        f"CREATE TRIGGER refuse BEFORE INSERT ON jobs FOR EACH ROW WHEN (NEW.id = '{job_id}') EXECUTE FUNCTION refuse()"
+    )
+    yield
+    execute("DROP FUNCTION refuse CASCADE")
+
+
+def test_a_job_has_not_ended_before_the_next_of_its_pipeline_is_in_the_ledger(site: Site, workers: Workers) -> None:
+    name, second = label(), a_job(name="noop", queue=QUEUE)
+    second.message.update(kwargs={"label": name}, options={"pipe_ignore": True})
+
+    with refused(site, second.id):
+        first = send(site, "noop", label=label(), options={"pipe_target": second.message, "max_retries": 1000})
+        workers.wait_until(lambda: "retrying" in site.rails.attempts(first))
+
+    assert site.wait_for_jobs(first) == ["succeeded"]
+    assert site.wait_for_jobs(second.id) == ["succeeded"]
+    assert site.effects.count(name) == 1
 
 
 def test_every_hint_three_times_runs_every_job_once(site: Site, workers: Workers) -> None:

@@ -10,6 +10,7 @@ import dramatiq
 import pytest
 from dramatiq.broker import MessageProxy
 
+from domain import patience
 from domain.errors import (
     FailureCode,
     JobCancelledError,
@@ -113,6 +114,27 @@ def test_the_last_retry_is_the_last(running: Running) -> None:
         running.end_with(ValueError("a bug"), max_retries=3)
 
     assert len(running.broker.delays) == 3
+    assert running.message.failed
+
+
+def test_who_is_told_of_the_last_retry_is_told_when_the_database_is_back(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.0)
+    errors = [TransientError(FailureCode.DATABASE_UNAVAILABLE, "away")] * 2
+    told: list[dict[str, int]] = []
+
+    def send(message: object, ended: dict[str, int]) -> None:
+        if errors:
+            raise errors.pop()
+        told.append(ended)
+
+    running.message.options["on_retry_exhausted"] = "tell"
+    monkeypatch.setattr(running.broker, "get_actor", lambda name: SimpleNamespace(options={}, send=send))
+
+    running.end_with(ValueError("a bug"), max_retries=0)
+
+    assert told == [{"retries": 0, "max_retries": 0}]
     assert running.message.failed
 
 
