@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import class_row
 
-from adapters.postgres.pool import CONNECTION_OPTIONS
+from adapters.postgres.pool import connection_options
 from adapters.postgres.sql import load_queries
 from domain.live import LoggedEvent
 
@@ -18,7 +18,7 @@ AsyncConnection = psycopg.AsyncConnection[Any]
 
 async def connect_async(database_url: str) -> AsyncConnection:
     """Open one connection of its own for a thread that runs an event loop."""
-    return await psycopg.AsyncConnection.connect(database_url, **CONNECTION_OPTIONS)
+    return await psycopg.AsyncConnection.connect(database_url, **connection_options(database_url))
 
 
 class EventLog:

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 from pgvector.psycopg import register_vector
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool
 
 from adapters.postgres.errors import translated
@@ -26,7 +27,7 @@ IDLE_IN_TRANSACTION_SECONDS = 15
 #: How long a job waits for a connection; people wait less (see `LazyPool`).
 PATIENCE_SECONDS = 30.0
 
-CONNECTION_OPTIONS: dict[str, Any] = {
+_OPTIONS: dict[str, Any] = {
     "autocommit": True,  # transactions are opened where they are meant
     "application_name": "headrace",
     "connect_timeout": 5,
@@ -46,9 +47,15 @@ CONNECTION_OPTIONS: dict[str, Any] = {
 }
 
 
+def connection_options(database_url: str) -> dict[str, Any]:
+    """Return how every connection is opened: as its address says, such as with a search_path, then as we need it."""
+    named = conninfo_to_dict(database_url).get("options") or ""
+    return _OPTIONS | {"options": f"{named} {_OPTIONS['options']}"}
+
+
 def connect(database_url: str) -> Connection:
     """Open one connection of its own, for threads that must never wait for the pool."""
-    return psycopg.connect(database_url, **CONNECTION_OPTIONS)
+    return psycopg.connect(database_url, **connection_options(database_url))
 
 
 def check_connection(connection: Connection) -> None:
@@ -71,7 +78,7 @@ def open_pool(
     """
     pool = ConnectionPool(
         database_url,
-        kwargs=CONNECTION_OPTIONS,
+        kwargs=connection_options(database_url),
         min_size=min_size,
         max_size=size,
         configure=register_vector,

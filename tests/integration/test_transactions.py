@@ -6,6 +6,7 @@ from time import sleep
 
 import pytest
 
+from adapters.postgres.pool import connect
 from domain.documents import Document
 from domain.errors import JobCancelledError, LeaseLostError, TransientError
 from tests.builders import (
@@ -51,6 +52,16 @@ def test_effect_and_end_commit_together(rails: Rails) -> None:
 def test_only_the_holder_of_a_lease_can_end_a_job(rails: Rails) -> None:
     with pytest.raises(LeaseLostError, match="holds the lease"), rails.transaction() as unit:
         unit.jobs.finish()
+
+
+def test_options_that_the_address_names_are_kept_beside_ours(rails: Rails) -> None:
+    named = "options=-csearch_path%3Delsewhere%20-cwork_mem%3D5MB"
+    with connect(rails.url + ("&" if "?" in rails.url else "?") + named) as connection:
+        row = connection.execute(
+            "SELECT current_setting('search_path'), current_setting('work_mem'), current_setting('lock_timeout')"
+        ).fetchone()
+
+    assert row == ("elsewhere", "5MB", "10s")
 
 
 TERMINATE_OTHERS = """
