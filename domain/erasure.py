@@ -94,7 +94,7 @@ def erase_workspace(
     """
     _begin(erasures, workspace_id, None, lease)
     for table in erasures.tables():
-        while erasures.erase_rows(workspace_id, table, lease, limit=BATCH_ROWS) >= BATCH_ROWS:
+        while erasures.erase_rows(workspace_id, table, lease, limit=BATCH_ROWS):  # fewer are no sign of the last ones
             lease.checkpoint()
         crash_point("after_erased_rows")
     for keys in blob_list.keys(f"{workspace_id}/"):

@@ -168,6 +168,8 @@ class Indexing:
         """Keep what a batch has brought and book what it cost. Doing it twice does it once."""
         embedded, chunks = progress
         with self.transactions(self.lease) as unit:
+            if embedded == chunks and self.document.target_generation > 1:
+                unit.chunks.lock_vectors(self.document)  # others write vectors and usage behind this lock, too
             unit.chunks.embed(self.document, self.indexer.embedder.model, batch, result.vectors)
             reserved = sum(text.token_count for text in batch)
             is_new = unit.usage.settle(self.document, batch=number, reserved=reserved, spent=result.tokens)

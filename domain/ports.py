@@ -274,6 +274,10 @@ class Chunks(Protocol):
         """Until the end of the transaction, let nobody remove vectors of the document's workspace."""
         ...
 
+    def lock_vectors(self, document: Document) -> None:
+        """Let nobody keep vectors of the workspace, as some will be removed: before writing what those write, too."""
+        ...
+
     def embed(self, document: Document, model: str, texts: Sequence[ChunkText], vectors: Vectors) -> None:
         """Store vectors, shape (texts, dimensions); ones that the workspace has already are left alone."""
         ...

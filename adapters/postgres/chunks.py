@@ -42,6 +42,10 @@ class PostgresChunks:
         """See the port."""
         self._connection.execute(_CHUNKS["keep_vectors"], _key(document))
 
+    def lock_vectors(self, document: Document) -> None:
+        """See the port."""
+        self._connection.execute(_CHUNKS["lock_vectors"], _key(document))
+
     def embed(self, document: Document, model: str, texts: Sequence[ChunkText], vectors: Vectors) -> None:
         """See the port."""
         hashes = [text.text_hash for text in texts]

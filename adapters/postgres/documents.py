@@ -108,10 +108,10 @@ class PostgresIntake:
     def delete(self, document_id: UUID, workspace_id: UUID) -> str | None:
         """See the port. The running attempt learns of it at its next fence, before it can write another row."""
         key = {"id": document_id, "workspace_id": workspace_id}
+        jobs = {"document_id": document_id, "workspace_id": workspace_id}
         self._connection.execute(_DOCUMENTS["take_turn"], key)
-        self._connection.execute(
-            _JOBS["stop_jobs_of_document"], {"document_id": document_id, "workspace_id": workspace_id}
-        )
+        self._connection.execute(_JOBS["hold_jobs_of_document"], jobs)
+        self._connection.execute(_JOBS["stop_jobs_of_document"], jobs)
         row = self._connection.execute(_DOCUMENTS["delete"], key).fetchone()
         if row is None:
             return None

@@ -24,6 +24,7 @@ Row = dict[str, Any]
 
 #: Tables whose rows are found otherwise than by a workspace of their own.
 PAGES, JOBS = "document_pages", "jobs"
+_HOLDING = {PAGES: "hold_page_rows", JOBS: "hold_job_rows"}
 
 
 class PostgresErasures:
@@ -38,8 +39,10 @@ class PostgresErasures:
         with held(self._pool, lease) as connection:
             connection.execute(_ERASURES["begin_erasure"], ids)
             if document_id is None:
+                connection.execute(_ERASURES["hold_jobs"], ids)
                 return not _number(connection, "stop_jobs", ids)
             connection.execute(_DOCUMENTS["take_turn"], {"id": document_id})
+            connection.execute(_JOBS["hold_jobs_of_document"], ids)
             connection.execute(_JOBS["stop_jobs_of_document"], ids)
             if _is_unknown(connection, ids):
                 raise no_such_document(document_id)
@@ -71,7 +74,9 @@ class PostgresErasures:
         """See the port."""
         params = {"id": lease.job_id, "workspace_id": workspace_id, "limit": limit}
         with held(self._pool, lease) as connection:
-            gone = connection.execute(_erasing(table), params).rowcount
+            held_rows = connection.execute(_about(table, _HOLDING.get(table, "hold_rows")), params)
+            places = [place for (place,) in held_rows]
+            gone = connection.execute(_about(table, "erase_rows"), {"places": places}).rowcount
             _count(connection, lease, {table: gone} if gone else {})
             return gone
 
@@ -139,8 +144,7 @@ def _erase_rows_of(connection: Connection, ids: Row) -> dict[str, int]:
     }
 
 
-def _erasing(table: str) -> sql.Composed:
-    query = {PAGES: "erase_page_rows", JOBS: "erase_job_rows"}.get(table, "erase_rows")
+def _about(table: str, query: str) -> sql.Composed:
     return sql.SQL(_ERASURES[query]).format(table=sql.Identifier(table))
 
 

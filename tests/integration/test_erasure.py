@@ -1,6 +1,8 @@
 """Erasures: nothing of it is left in any table or in storage, nothing else is touched, and the receipt is right."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -152,6 +154,24 @@ def test_an_erased_workspace_keeps_its_name_and_receipt_alone(desk: Desk) -> Non
     assert desk.traces(str(stranger_id)) == before
     assert desk.rails.document(stranger)["state"] == "ready"
     assert desk.files() == 1
+
+
+def test_vectors_that_enter_the_index_meanwhile_are_erased_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("domain.erasure.BATCH_ROWS", 3)
+    for number in range(6):
+        desk.document(f"secret {number}".encode())
+    lease = desk.lease()
+
+    with ThreadPoolExecutor(1) as thread:
+        with desk.rails.transaction() as unit:
+            assert unit.sweeping.index_vectors(limit=2, spare=0) == 2
+            erased = thread.submit(desk.erase_all, lease)
+            sleep(0.3)
+            assert not erased.done(), "it waits for the vectors"
+        report = erased.result()
+
+    assert desk.rails.count("chunk_embeddings") == 0
+    assert report.counts["chunk_embeddings"] == 6
 
 
 @pytest.mark.parametrize("deleted", [1, 3])

@@ -1,6 +1,8 @@
 """A generation is seen whole or not at all, and no text is paid for twice."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import sleep
@@ -8,12 +10,14 @@ from uuid import UUID
 
 import pytest
 
+from adapters.postgres.transactions import PostgresUnit
 from domain.chunking import passage
 from domain.documents import Chunk
 from domain.errors import FailureCode, LeaseLostError, ParkedError, PermanentError, TransientError
 from domain.extraction import extract_document
 from domain.indexing import Indexer, IndexingReport, index_document
 from domain.intake import delete_document, reindex_document
+from domain.jobs import Lease
 from tests.builders import (
     A_FAILURE,
     WORKSPACE,
@@ -293,6 +297,37 @@ def test_a_reindexing_that_fails_leaves_readers_the_old_generation(rails: Rails)
     row = rails.document(document_id)
     assert (row["state"], row["generation"]) == ("failed", 1)
     assert rails.column("SELECT DISTINCT generation FROM chunks") == [1]
+
+
+def test_a_new_generation_and_a_new_document_do_not_wait_for_each_other(rails: Rails) -> None:
+    document_id = a_ready_document(rails, ["Old words about the river."])
+    work = reindexed(rails, document_id, ["New words about the mill."])
+    newcomer = an_indexing_document(rails, content=b"newcomer")
+    failures: list[TransientError] = []
+
+    @contextmanager
+    def watched(lease: Lease | None = None) -> Iterator[PostgresUnit]:
+        try:
+            with rails.transactions(lease) as unit:
+                yield unit
+        except TransientError as error:  # an attempt would be patient with it
+            failures.append(error)
+            raise
+
+    indexer, lease = Indexer(a_chunker(), work.embedder), work.held.lease
+    with ThreadPoolExecutor(1) as thread:
+        with rails.transaction(newcomer.lease) as unit:
+            unit.chunks.keep_vectors(newcomer.document)
+            published = thread.submit(
+                index_document, document_id, WORKSPACE, lease=lease, transactions=watched, indexer=indexer
+            )
+            sleep(0.3)
+            assert not published.done(), "it removes vectors"
+            unit.usage.settle(newcomer.document, batch=1, reserved=0, spent=9)
+        published.result()
+
+    assert failures == []
+    assert rails.document(document_id)["generation"] == 2
 
 
 def test_what_was_deleted_is_skipped(rails: Rails) -> None:

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from adapters.postgres.dispatch import PostgresDispatch
+from adapters.postgres.erasures import PostgresErasures
 from adapters.postgres.leases import PostgresLeases
 from adapters.postgres.ledger import PostgresLedger
 from adapters.postgres.pool import LazyPool, connect
 from adapters.postgres.transactions import PostgresUnit
 from domain.documents import Chunk, Document
 from domain.errors import FailureCode, LeaseLostError, ParkedError, PermanentError
+from domain.jobs import Lease
 from domain.ledger import Outcome
 from domain.ports import ChunkText
 from tests.builders import (
@@ -322,6 +324,34 @@ def test_who_waits_for_a_document_sees_the_job_it_was_handed_to_meanwhile(rails:
         assert started.result() is None
 
     assert rails.document(held.id)["job_id"] == next_job_id
+
+
+def delete(rails: Rails, held: Held, _: Lease) -> None:
+    with rails.transaction() as unit:
+        assert unit.intake.delete(held.id, WORKSPACE)
+
+
+def erase(rails: Rails, held: Held, lease: Lease) -> None:
+    PostgresErasures(rails.pool).begin(WORKSPACE, held.id, lease)
+
+
+def erase_everything(rails: Rails, _: Held, lease: Lease) -> None:
+    PostgresErasures(rails.pool).begin(WORKSPACE, None, lease)
+
+
+@pytest.mark.parametrize("stop", [delete, erase, erase_everything])
+def test_who_waits_for_a_hand_over_stops_the_job_that_it_made(rails: Rails, stop) -> None:
+    held, lease = an_extracting_document(rails), a_running_job(rails, name="erase").lease
+
+    with ExitStack() as after:
+        with rails.transaction(held.lease) as unit:
+            next_job_id = unit.jobs.enqueue("index_document", held.id, WORKSPACE)
+            unit.documents.finish_extraction(held.document, next_job_id=next_job_id, pages=1, warning=None)
+            unit.jobs.finish()
+            stopped = after.enter_context(meanwhile(lambda: stop(rails, held, lease)))
+        stopped.result()
+
+    assert rails.job(next_job_id)["state"] == "cancelled"
 
 
 def test_who_waits_for_a_budget_sees_what_was_reserved_meanwhile(rails: Rails) -> None:

@@ -11,6 +11,11 @@ SELECT id FROM documents WHERE id = %(document_id)s AND workspace_id = %(workspa
 -- Tell whether an earlier attempt has erased the document already.
 SELECT counts <> '{}' AS counted, blob_key FROM erasures WHERE id = %(id)s AND workspace_id = %(workspace_id)s
 
+-- name: hold_jobs
+-- Wait for the attempts of a workspace that write: a later statement sees the jobs to which they hand over.
+SELECT id FROM jobs WHERE workspace_id = %(workspace_id)s AND id <> %(id)s
+  AND state IN ('pending', 'queued', 'running', 'retrying') ORDER BY id FOR NO KEY UPDATE
+
 -- name: stop_jobs
 -- Cancel what waits of a workspace, but for this job, and ask what runs to stop; return how many run.
 WITH job AS (
@@ -80,21 +85,23 @@ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = curr
   AND c.relname NOT IN ('workspaces', 'jobs', 'api_keys', 'workspace_daily_usage', 'erasures')
 ORDER BY (SELECT count(*) FROM pg_constraint f WHERE f.confrelid = c.oid AND f.contype = 'f'), c.relname
 
+-- name: hold_rows
+-- Hold some rows of a workspace in one table and return their places, which change while somebody else updates them.
+SELECT ctid::text FROM {table} WHERE workspace_id = %(workspace_id)s LIMIT %(limit)s FOR UPDATE
+
+-- name: hold_page_rows
+-- Hold some pages of a workspace and return their places.
+SELECT p.ctid::text FROM documents d JOIN document_pages p ON p.document_id = d.id
+WHERE d.workspace_id = %(workspace_id)s LIMIT %(limit)s FOR UPDATE OF p
+
+-- name: hold_job_rows
+-- Hold some jobs of a workspace that have ended and return their places.
+SELECT ctid::text FROM jobs WHERE workspace_id = %(workspace_id)s AND id <> %(id)s AND finished_at IS NOT NULL
+LIMIT %(limit)s FOR UPDATE
+
 -- name: erase_rows
--- Remove some rows of a workspace from one table.
-DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE workspace_id = %(workspace_id)s LIMIT %(limit)s))
-
--- name: erase_page_rows
--- Remove some pages of a workspace.
-DELETE FROM document_pages WHERE ctid = ANY (ARRAY(
-    SELECT p.ctid FROM documents d JOIN document_pages p ON p.document_id = d.id
-    WHERE d.workspace_id = %(workspace_id)s LIMIT %(limit)s))
-
--- name: erase_job_rows
--- Remove some jobs of a workspace that have ended, with their attempts.
-DELETE FROM jobs WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM jobs WHERE workspace_id = %(workspace_id)s AND id <> %(id)s AND finished_at IS NOT NULL
-    LIMIT %(limit)s))
+-- Remove the rows that are held, with what refers to them.
+DELETE FROM {table} WHERE ctid = ANY (%(places)s::tid[])
 
 -- name: condemn_blobs
 -- Let blobs be removed, by this job or by the sweeper; those that an erasure has counted already say so by their time.
