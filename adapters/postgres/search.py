@@ -21,6 +21,9 @@ SHALLOWEST, DEEPEST = 50, 500
 #: The index answers from this many candidates at once (pgvector's default is 40, its limit 1000).
 SPARE_CANDIDATES = 2
 
+#: Within so few documents each passage is compared: the index knows no documents and would look at all others first.
+FEW_DOCUMENTS = 20
+
 
 class PostgresSearcher:
     """See domain.search.Searcher."""
@@ -41,13 +44,14 @@ class PostgresSearcher:
         mode: SearchMode,
         within: Within,
     ) -> Sequence[Hit]:
-        """See the port. Read-only; the index goes on looking until enough of its candidates pass the filters."""
+        """See the port. Read-only; where the index finds too few that pass the filters, all that do are compared."""
         depth = min(max(limit * DEPTH_PER_HIT, SHALLOWEST), DEEPEST)
         params = {
             "workspace_id": workspace_id,
             "query": query,
             "vector": HalfVector(vector),
             "by_meaning": mode is not SearchMode.TEXT,
+            "by_index": within.document_ids is None or len(within.document_ids) > FEW_DOCUMENTS,
             "by_words": mode is not SearchMode.VECTOR,
             "document_ids": None if within.document_ids is None else list(within.document_ids),
             "uploaded_from": within.uploaded_from,

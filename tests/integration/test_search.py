@@ -1,5 +1,6 @@
 """Search finds what is published in one workspace, by meaning and by words, through both indexes."""
 
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 from pgvector import HalfVector
 
+from adapters.postgres.pool import LazyPool
 from adapters.postgres.search import PostgresSearcher, search_statement
 from adapters.postgres.sql import load_queries
 from adapters.postgres.vector_index import ensure_vector_index, vector_index_name
-from domain.search import Hit, search_chunks
+from domain.search import Hit, Within, search_chunks
 from tests.builders import (
     WORKSPACE,
     FakeEmbedder,
@@ -207,13 +209,14 @@ def fill(rails: Rails, workspace_id: UUID, vectors: Any) -> None:
         )
 
 
-def plan(rails: Rails, workspace_id: UUID, *forbid: str) -> str:
+def plan(rails: Rails, workspace_id: UUID, *forbid: str, explain: str = "EXPLAIN") -> str:
     params = {
         "workspace_id": workspace_id,
         "query": "number 77",
         "vector": HalfVector(np.ones(8)),
         "by_meaning": True,
         "by_words": True,
+        "by_index": True,
         "document_ids": None,
         "uploaded_from": None,
         "uploaded_to": None,
@@ -225,7 +228,7 @@ def plan(rails: Rails, workspace_id: UUID, *forbid: str) -> str:
             connection.execute(f"SET LOCAL enable_{way} = off")
         connection.execute(load_queries("search")["widen_search"], {"ef_search": "100"})
         statement = search_statement("fake/8", 8).as_string(connection)
-        return "\n".join(row[0] for row in connection.execute("EXPLAIN " + statement, params))
+        return "\n".join(row[0] for row in connection.execute(f"{explain} {statement}", params))
 
 
 def test_the_nearest_are_taken_from_the_vector_index_and_from_what_waits_for_it(crowd: Rails) -> None:
@@ -233,6 +236,10 @@ def test_the_nearest_are_taken_from_the_vector_index_and_from_what_waits_for_it(
 
     assert vector_index_name("fake/8", 8) in found
     assert "chunk_embeddings_waiting" in found
+
+
+def test_what_the_index_finds_enough_of_is_not_compared_one_by_one(crowd: Rails) -> None:
+    assert "never executed" in plan(crowd, WORKSPACE, explain="EXPLAIN (ANALYZE)")
 
 
 def test_words_are_looked_up_in_the_full_text_index(crowd: Rails) -> None:
@@ -262,3 +269,24 @@ def test_a_small_workspace_is_not_crowded_out(crowd: Rails) -> None:
 
 def test_unpublished_vectors_do_not_crowd_out_published_ones(crowd: Rails) -> None:
     assert len(search(crowd, "the", limit=50)) == 50
+
+
+@pytest.fixture
+def hasty(crowd: Rails) -> Iterator[PostgresSearcher]:
+    """A searcher whose index is always asked and gives up soon, as it does among 20,000 vectors of others."""
+    pool = LazyPool(crowd.url, size=1)
+    with pool.connection() as connection:
+        connection.execute("SET hnsw.max_scan_tuples = 1; SET enable_sort = off")
+    yield PostgresSearcher(pool)
+    pool.close()
+
+
+@pytest.mark.parametrize("is_named", [False, True], ids=["a small workspace", "a document"])
+def test_what_is_small_is_found_where_the_index_gives_up(crowd: Rails, hasty: PostgresSearcher, is_named: bool) -> None:
+    documents = crowd.column("SELECT id FROM documents WHERE workspace_id = %s AND state = 'ready'", SMALL)
+    within = Within(document_ids=tuple(documents) if is_named else None)
+
+    found = search_chunks(SMALL, "the", limit=10, searcher=hasty, embedder=FakeEmbedder(), within=within)
+
+    assert len(found) == 10
+    assert found == search(crowd, "the", workspace_id=SMALL)
