@@ -20,7 +20,7 @@ from domain.tokens import Floats, Kinds, kinds_of, running_tokens, whole_tokens
 PAGE_BREAK = "\n\n"
 
 #: Raise this when the same pages would be cut differently: stored chunks are then known to be of an older cut.
-ALGORITHM = 1
+ALGORITHM = 2
 
 #: What the embedding models of OpenAI accept in one input; cl100k_base has no token below one byte.
 MODEL_MAX_TOKENS = 8191
@@ -85,16 +85,18 @@ class Chunker:
 
     def _next_cut(self, text: "_PageText", tail: int) -> "_Cut | None":
         """Cut the next passage, the first `tail` characters of which the last one had already."""
-        fresh = text.skip_blank(tail)
-        window = text.peek(fresh + self.max_tokens * _MAX_CHARACTERS_PER_TOKEN + _LOOKAHEAD)
+        most = self.max_tokens * _MAX_CHARACTERS_PER_TOKEN
+        fresh = text.skip_blank(tail, most=most)
+        window = text.peek(fresh + most + _LOOKAHEAD)
         if fresh == len(window):
             return None
         tokens = self._running_tokens(text.peek_kinds(len(window)))
         limit = int(tokens.searchsorted(np.float32(self.max_tokens), side="right"))
-        if fresh and limit <= fresh:  # the blank between tail and text is longer than a chunk
+        first = _first_passage(window[fresh:], max(1, limit - fresh))
+        length = len(_fitting(window[: fresh + len(first)]))
+        if fresh and min(limit, length) <= fresh:  # the tail and the blank behind it leave no room
             text.skip(fresh)
             return self._next_cut(text, 0)
-        length = fresh + len(_first_passage(window[fresh:], max(1, limit - fresh)))
         return _Cut(length, whole_tokens(float(tokens[length - 1])), self._tail(window[:length], tokens))
 
     def _running_tokens(self, window: Kinds) -> Floats:
@@ -127,10 +129,14 @@ class _Cut:
 def _first_passage(window: str, capacity: int) -> str:
     """Return the longest well-bounded beginning of `window` within `capacity` characters, trimmed."""
     text = window[: capacity + _LOOKAHEAD]
-    first = TextSplitter(capacity, trim=False).chunks(text)[0].rstrip()
-    if len(first.encode()) <= MODEL_MAX_TOKENS:
-        return first
-    return _exact_splitter().chunks(first)[0].rstrip()
+    return TextSplitter(capacity, trim=False).chunks(text)[0].rstrip()
+
+
+def _fitting(text: str) -> str:
+    """Return the longest well-bounded beginning of a passage that the models accept: nearly always all of it."""
+    if len(text.encode()) <= MODEL_MAX_TOKENS:
+        return text
+    return _exact_splitter().chunks(text)[0].rstrip()
 
 
 @lru_cache(maxsize=1)
@@ -165,17 +171,18 @@ class _PageText:
         """Move on by `count` characters."""
         self._at += count
 
-    def skip_blank(self, keep: int) -> int:
-        """Return how many characters from here on are kept ones or blank; with `keep` 0, skip the blank."""
-        while not (found := _WORD.search(self._buffer, self._at + keep)):
-            if not keep:
-                self._at = len(self._buffer)
-            if not self._read_page():
-                return len(self._buffer) - self._at
-        if keep:
-            return found.start() - self._at
-        self._at = found.start()
-        return 0
+    def skip_blank(self, keep: int, *, most: int) -> int:
+        """Return how many characters from here on are kept ones or blank; skip them when they are over `most`.
+
+        With `keep` 0, skip the blank.
+        """
+        while True:
+            found = _WORD.search(self._buffer, self._at + keep)
+            fresh = (found.start() if found else len(self._buffer)) - self._at
+            if not keep or fresh > most:
+                self._at, keep, fresh = self._at + fresh, 0, 0
+            if found or not self._read_page():
+                return fresh
 
     def chunk(self, ordinal: int, cut: _Cut) -> Chunk:
         """Build the chunk that begins here."""
