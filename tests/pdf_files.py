@@ -35,6 +35,22 @@ def text_pdf(path: Path, pages: Sequence[str] = ("The first page.", "The second 
     return path
 
 
+def turned_pdf(path: Path, page_count: int) -> Path:
+    """Write a PDF whose pages are shown turned, its objects in streams; each page names a picture that is nowhere.
+
+    Both are sound: a reference to nothing is null (ISO 32000-1, 7.3.10).
+    """
+    document = pymupdf.open()
+    for number in range(1, page_count + 1):
+        page = document.new_page()
+        page.insert_text((72, 72), f"Page {number}.")
+        page.set_rotation(90)
+        resources = int(document.xref_get_key(page.xref, "Resources")[1].split()[0])
+        document.xref_set_key(resources, "XObject", "<</Im0 99999 0 R>>")
+    document.save(path, use_objstms=1, deflate=True)
+    return path
+
+
 def long_pdf(path: Path, page_count: int = 6) -> Path:
     """Write a PDF whose page contents, one font and page tree lie in the file in this order."""
     bodies = [_stream(_text_operators(f"Page {number}. {WORDS}")) for number in range(1, page_count + 1)]

@@ -105,11 +105,13 @@ def read_pages(document: mupdf.FzDocument, order: Order, damage: DamageFinder) -
 def forget(document: mupdf.FzDocument, damage: DamageFinder) -> None:
     """Let go of what MuPDF keeps of the pages so far; what later pages share is loaded again.
 
-    Of a repaired file it keeps the objects: some of them are in memory only.
+    Of a repaired file it keeps the objects, some of which are in memory only. So it does once a page was turned: MuPDF
+    would look for the changed object where it no longer is, and "repair" a healthy file.
     """
     mupdf.fz_empty_store()
-    if not damage.is_repaired:
-        mupdf.pdf_clear_xref(mupdf.pdf_document_from_fz_document(document))
+    pdf = mupdf.pdf_document_from_fz_document(document)
+    if not damage.is_repaired and not mupdf.pdf_has_unsaved_changes(pdf):
+        mupdf.pdf_clear_xref(pdf)
 
 
 def read_page(document: mupdf.FzDocument, number: int, damage: DamageFinder) -> PageRead:

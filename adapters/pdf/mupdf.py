@@ -122,6 +122,7 @@ fz_close_output: Callable[[FzOutput], None] = _mupdf.fz_close_output
 
 pdf_document_from_fz_document: Callable[[FzDocument], PdfDocument] = _mupdf.pdf_document_from_fz_document
 pdf_was_repaired: Callable[[PdfDocument], int] = _mupdf.pdf_was_repaired
+pdf_has_unsaved_changes: Callable[[PdfDocument], int] = _mupdf.pdf_has_unsaved_changes
 pdf_clear_xref: Callable[[PdfDocument], None] = _mupdf.pdf_clear_xref
 pdf_load_raw_stream_number: Callable[[PdfDocument, int], FzBuffer] = _mupdf.pdf_load_raw_stream_number
 pdf_page_from_fz_page: Callable[[FzPage], PdfPage] = _mupdf.pdf_page_from_fz_page

@@ -232,6 +232,14 @@ def test_a_repair_that_costs_no_text_costs_no_page(tmp_path: Path, cosmetic: Cal
     assert [page for batch in batches for page in batch.pages] == intact
 
 
+def test_turned_pages_are_no_damage_however_many_there_are(tmp_path: Path) -> None:
+    batches = list(reader().read_pages(pdf_files.turned_pdf(tmp_path / "turned.pdf", 140)))
+
+    assert not any(batch.repaired for batch in batches)
+    pages = [page for batch in batches for page in batch.pages]
+    assert pages == [Page(number, f"Page {number}.\n") for number in range(1, 141)]
+
+
 def test_a_flipped_bit_in_a_compressed_page_is_noticed(tmp_path: Path) -> None:
     file = pdf_files.text_pdf(tmp_path / "flip.pdf", [pdf_files.WORDS, pdf_files.WORDS], deflate=True)
     content = bytearray(file.read_bytes())
