@@ -5,6 +5,7 @@ from datetime import timedelta
 from time import monotonic
 from uuid import UUID
 
+from domain.errors import TransientError
 from domain.ports import BlobStore, Reservations, Transactions
 from domain.retention import Pruned, Retention
 from domain.usage import Reservation
@@ -23,6 +24,9 @@ MOST_WAITING_VECTORS = 10_000
 
 #: One run of `index_vectors` ends after this; the next tick is a minute away.
 INDEX_SECONDS = 30.0
+
+#: A blob that could not be deleted has its next turn after this.
+BLOB_PAUSE = timedelta(hours=1)
 
 #: Old enough that no transaction of an upload or of a hand-over can still be open.
 STRANDED_AFTER = timedelta(seconds=60)
@@ -64,11 +68,20 @@ def index_vectors(*, transactions: Transactions, seconds: float = INDEX_SECONDS)
 
 
 def sweep_blobs(*, transactions: Transactions, blobs: BlobStore) -> int:
-    """Delete blobs that no document owns; return how many. A crash half-way leaves them noted for the next run."""
+    """Delete blobs that no document owns; return how many. A crash half-way leaves them noted for the next run.
+
+    One that cannot be deleted ends the run and is not the next one's first: it may never be deletable. Raises
+    TransientError.
+    """
     with transactions() as unit:
         keys = unit.blobs.find_due(ROUND_LIMIT)
     for key in keys:
-        blobs.delete(key)
+        try:
+            blobs.delete(key)
+        except TransientError:
+            with transactions() as unit:
+                unit.blobs.disown(key, after=BLOB_PAUSE)
+            raise
         with transactions() as unit:
             unit.blobs.own(key)
     return len(keys)

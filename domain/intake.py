@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -165,7 +165,8 @@ def delete_document(document_id: UUID, workspace_id: UUID, *, transactions: Tran
         if blob_key is not None:
             unit.blobs.disown(blob_key, after=AT_ONCE)
     if blob_key is not None:
-        blobs.delete(blob_key)  # at once for the user's sake; the sweeper would do it in a few minutes
+        with suppress(TransientError):  # at once for the user's sake; the sweeper does it in a few minutes
+            blobs.delete(blob_key)
     return blob_key is not None
 
 
@@ -209,8 +210,8 @@ def stored_blob(
 ) -> Iterator[str]:
     """Store bytes, noted as unowned before they arrive: whatever happens, the sweeper deletes what nobody adopts.
 
-    An error that says that nothing was committed deletes them at once. A TransientError does not say so: the
-    transaction may have committed without our hearing of it.
+    An error that says that nothing was committed deletes them at once. A TransientError does not say so, nor does an
+    interrupt: the transaction may have committed without our hearing of it.
     """
     blob_key = f"{workspace_id}/{uuid4()}"
     with transactions() as unit:
@@ -220,7 +221,7 @@ def stored_blob(
         yield blob_key
     except TransientError:
         raise
-    except BaseException:
+    except Exception:
         blobs.delete(blob_key)
         raise
 

@@ -4,9 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from domain.housekeeping import index_vectors, sweep_documents
+from domain.errors import FailureCode, TransientError
+from domain.housekeeping import index_vectors, sweep_blobs, sweep_documents
 from tests.builders import (
     WORKSPACE,
+    FakeBlobs,
     Rails,
     a_failed_document,
     a_ready_document,
@@ -124,3 +126,26 @@ def test_a_run_ends_in_time(vectors: Rails, monkeypatch) -> None:
     monkeypatch.setattr("domain.housekeeping.INDEX_BATCH", 7)
 
     assert index_vectors(transactions=vectors.transactions, seconds=0) == 0
+
+
+# Blobs
+
+
+def test_a_blob_that_cannot_be_deleted_does_not_keep_the_others(rails: Rails) -> None:
+    class Locked(FakeBlobs):
+        def delete(self, key: str) -> None:
+            if key == "w/locked":
+                raise TransientError(FailureCode.BLOB_UNAVAILABLE, "AccessDenied")
+            super().delete(key)
+
+    blobs = Locked({"w/locked": b"", "w/other": b""})
+    with rails.transaction() as unit:
+        unit.blobs.disown("w/locked", after=-timedelta(minutes=1))
+        unit.blobs.disown("w/other", after=AT_ONCE)
+
+    with pytest.raises(TransientError):
+        sweep_blobs(transactions=rails.transactions, blobs=blobs)
+    assert sweep_blobs(transactions=rails.transactions, blobs=blobs) == 1
+
+    assert blobs.blobs.keys() == {"w/locked"}
+    assert rails.column("SELECT key FROM unowned_blobs") == ["w/locked"], "it has another turn"

@@ -132,15 +132,20 @@ def test_what_is_refused_leaves_nothing(rails: Rails, blobs: FakeBlobs, content:
     assert (blobs.blobs, rails.count("documents")) == ({}, 0)
 
 
-def test_the_blob_outlives_a_commit_whose_answer_was_lost(rails: Rails, blobs: FakeBlobs) -> None:
+@pytest.mark.parametrize(
+    "what",
+    [TransientError(FailureCode.DATABASE_UNAVAILABLE, "the connection broke"), KeyboardInterrupt()],
+    ids=["an outage", "an interrupt"],
+)
+def test_the_blob_outlives_a_commit_whose_answer_was_lost(rails: Rails, blobs: FakeBlobs, what: BaseException) -> None:
     @contextmanager
     def commit_without_an_answer() -> Iterator[PostgresUnit]:
         with rails.transaction() as unit:
             yield unit
         if rails.count("documents"):
-            raise TransientError(FailureCode.DATABASE_UNAVAILABLE, "the connection broke after COMMIT")
+            raise what
 
-    with pytest.raises(TransientError):
+    with pytest.raises(type(what)):
         receive_document(WORKSPACE, "a", [PDF], transactions=commit_without_an_answer, blobs=blobs, max_bytes=1000)
 
     sweep_blobs(transactions=rails.transactions, blobs=blobs)
@@ -196,6 +201,20 @@ def test_a_deleted_document_leaves_a_tombstone_alone(rails: Rails) -> None:
     assert rails.document(document_id)["state"] == "deleted"
     assert (remains(rails), blobs.blobs) == ({}, {})
     assert not delete(rails, document_id)
+
+
+def test_a_document_is_deleted_while_storage_is_away_and_the_sweeper_finds_its_blob(rails: Rails) -> None:
+    class Away(FakeBlobs):
+        def delete(self, key: str) -> None:
+            raise TransientError(FailureCode.BLOB_UNAVAILABLE, "no answer")
+
+    document_id, blobs = a_ready_document(rails), {"w/blob": PDF}
+
+    assert delete(rails, document_id, blobs=Away(blobs))
+
+    assert rails.document(document_id)["state"] == "deleted"
+    assert sweep_blobs(transactions=rails.transactions, blobs=FakeBlobs(blobs)) == 1
+    assert blobs == {}
 
 
 def test_a_document_that_waits_is_deleted_with_its_job(rails: Rails) -> None:

@@ -171,6 +171,19 @@ def test_deaths_of_the_same_content_add_up_over_documents(rails: Rails) -> None:
         second.attempt(a_killer())
 
 
+def test_a_first_death_is_forgotten_in_time(rails: Rails) -> None:
+    first, second = work(rails), work(rails)
+    with pytest.raises(TransientError):
+        first.attempt(a_killer())
+    first.attempt(FakeReader(PAGES))
+    rails.connection.execute("UPDATE parser_deaths SET last_at = now() - interval '2 hours'")
+
+    with pytest.raises(TransientError):
+        second.attempt(a_killer())
+    with pytest.raises(PermanentError):
+        second.attempt(a_killer())
+
+
 @pytest.mark.parametrize("code", [FailureCode.PDF_ENCRYPTED, FailureCode.PDF_DAMAGED, FailureCode.TOO_LARGE])
 def test_a_refusal_is_no_death(rails: Rails, code: FailureCode) -> None:
     it = work(rails)
