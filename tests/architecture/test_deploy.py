@@ -251,6 +251,13 @@ def test_promtool_accepts_the_configuration(promtool):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_prometheus_scrapes_every_worker(ours):
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    names = scraped["scrape_configs"][0]["dns_sd_configs"][0]["names"]
+
+    assert set(names) == {name for name, service in ours.items() if service.get("command", [""])[0] == "dramatiq"}
+
+
 def test_the_code_declares_these_metrics_and_no_others():
     sources = [ROOT / "middleware/metrics.py", *sorted((ROOT / "adapters/exporter").glob("*.py"))]
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
