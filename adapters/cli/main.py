@@ -1,5 +1,6 @@
 """The entry point of `headrace`: run a command, say in one sentence what went wrong, and end with a code that fits."""
 
+import errno
 import os
 import sys
 from importlib.util import find_spec
@@ -33,6 +34,13 @@ ADVICE = {
     FailureCode.EMBEDDING_UNAVAILABLE: "Check OPENAI_BASE_URL and OPENAI_API_KEY; `headrace doctor` looks closer.",
 }
 
+#: What a machine may refuse to any program: no fault of ours that a traceback would help to find.
+REFUSALS = {
+    errno.ENOSPC: "Make room and try again.",
+    errno.EDQUOT: "Make room and try again.",
+    errno.EROFS: "Choose a folder that can be written to.",
+}
+
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration, 130 interrupted."""
@@ -43,32 +51,39 @@ def main() -> None:
 
 
 def _run() -> int:
+    try:
+        return _flushed(_code())
+    except BrokenPipeError:  # `| head` has seen enough
+        return _silenced()
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        sys.stderr.write(f"{error.strerror}{where}. {REFUSALS[error.errno]}\n")
+        return _silenced()
+
+
+def _code() -> object:
     from adapters.cli.app import app
 
     try:
-        code = app(standalone_mode=True)
+        return app(standalone_mode=True)
     except HeadraceError as error:
         return _explain(error)
-    except BrokenPipeError:
-        return _reader_left()
     except KeyboardInterrupt:
         return INTERRUPTED
     except SystemExit as end:
-        return _flushed(end.code)
-    return _flushed(code)
+        return end.code
 
 
 def _flushed(code: object) -> int:
-    """Write what is still buffered while somebody can hear that the reader has left."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return _reader_left()
+    """Write what is still buffered while we can still hear that it cannot be."""
+    sys.stdout.flush()
     return code if isinstance(code, int) else 0
 
 
-def _reader_left() -> int:
-    """End quietly when `| head` has seen enough; Python's own flush at exit must find nobody to complain to."""
+def _silenced() -> int:
+    """End without another word: Python's own flush at exit must find nobody to complain to."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return FAILED
 

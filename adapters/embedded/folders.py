@@ -98,6 +98,9 @@ def open_folder(root: Path) -> DataFolder:
             folder.give(path)
     except PermissionError as error:
         raise EmbeddedError(f"{error.filename} belongs to another user: choose another data folder") from error
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}"
+        raise EmbeddedError(f"{root} cannot be a data folder ({reason}); choose another one") from error
     return folder
 
 

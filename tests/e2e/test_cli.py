@@ -217,6 +217,27 @@ def test_doctor_finds_what_is_down(tmp_path: Path) -> None:
     assert "hunter2" not in done.stdout + done.stderr
 
 
+def test_a_data_folder_that_cannot_be_one_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    done = run("up", "--data-dir", str(tmp_path / "file"))
+
+    assert done.returncode == 1
+    assert f"{tmp_path}/file cannot be a data folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "json"])
+def test_a_full_disk_is_one_sentence(tmp_path: Path, form: list[str]) -> None:
+    command = [*COMMAND, "doctor", *form, "--data-dir", str(tmp_path)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
+
+    assert done.returncode == 1
+    assert done.stderr == "No space left on device. Make room and try again.\n"
+
+
 def test_an_unknown_option_is_wrong_usage() -> None:
     assert run("status", "--nonsense").returncode == 2
 
