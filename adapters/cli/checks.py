@@ -1,11 +1,14 @@
 """What `headrace doctor` looks at: one function a thing, each yields what it found and what to do."""
 
+import errno
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
 from typing import Any, LiteralString
 from uuid import uuid4
 
@@ -201,29 +204,40 @@ def check_metrics_port(settings: Settings) -> Iterator[Finding]:
     if not settings.metrics_port:
         yield Finding("metrics", "ok", "turned off")
         return
-    place = f"{settings.metrics_host}:{settings.metrics_port}"
-    with socket.socket() as probe:
+    host, port = settings.metrics_host, settings.metrics_port
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.metrics_host, settings.metrics_port))
-        except OSError:
-            yield from _who_listens(place)
+            probe.bind((host, port))
+        except OSError as error:
+            yield _who_listens(place, _health(host, port), error)
             return
     yield Finding("metrics", "ok", f"{place} is free; the workers' exporter will listen there")
 
 
-def _who_listens(place: str) -> Iterator[Finding]:
-    from urllib.request import urlopen
+def _who_listens(place: str, health: str, refusal: OSError) -> Finding:
+    if health == "alive":
+        return Finding("metrics", "ok", f"an exporter listens on {place}")
+    if health == "stuck":
+        detail = f"the exporter on {place} sees a worker process that makes no progress"
+        return Finding("metrics", "fail", detail, "look into the workers' logs, then restart them")
+    if refusal.errno == errno.EADDRINUSE:
+        return Finding("metrics", "warn", f"{place} is taken by something else", "set METRICS_PORT to a free port")
+    reason = refusal.strerror or str(refusal)
+    return Finding("metrics", "warn", f"nobody can listen on {place}: {reason}", "check METRICS_HOST and METRICS_PORT")
 
+
+def _health(host: str, port: int) -> str:
+    """Ask an exporter how its workers are, past any proxy; empty when none answers."""
+    connection = HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
-        with urlopen(f"http://{place}/healthz", timeout=TIMEOUT_SECONDS) as answer:
-            is_ours = b"alive" in answer.read(1000)
-    except OSError:
-        is_ours = False
-    if is_ours:
-        yield Finding("metrics", "ok", f"an exporter listens on {place}")
-    else:
-        yield Finding("metrics", "warn", f"{place} is taken by something else", "set METRICS_PORT to a free port")
+        connection.request("GET", "/healthz")
+        return str(json.loads(connection.getresponse().read(10_000))["status"])
+    except (OSError, HTTPException, ValueError, LookupError, TypeError):
+        return ""
+    finally:
+        connection.close()
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -47,13 +47,19 @@ def run_ingest(
 
 def upload_file(path: Path, receive: Callable[..., Receipt], workspace_id: UUID, **options: bool) -> Upload:
     """Upload one file; what is wrong with it becomes part of the answer."""
+    shown = legible(str(path))
     try:
         with path.open("rb") as file:
-            return Upload(str(path), receive(workspace_id, path.name, read_parts(file), **options))
+            return Upload(shown, receive(workspace_id, legible(path.name), read_parts(file), **options))
     except (PermanentError, TransientError) as error:
-        return Upload(str(path), None, error.code, error.message)
+        return Upload(shown, None, error.code, error.message)
     except OSError as error:
-        return Upload(str(path), None, NO_FILE, f"The file cannot be read: {error.strerror or error}.")
+        return Upload(shown, None, NO_FILE, f"The file cannot be read: {error.strerror or error}.")
+
+
+def legible(name: str) -> str:
+    """Write a file's name as text: on the disk it may be any bytes, which neither PostgreSQL nor a terminal takes."""
+    return name.encode("utf-8", "surrogateescape").decode(errors="replace")
 
 
 def read_parts(file: BinaryIO) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.bootstrap import make_blobs
-from adapters.cli.ingest import NO_FILE, read_parts
+from adapters.cli.ingest import NO_FILE, legible, read_parts
 from adapters.cli.reading import Row
 from adapters.cli.screen import out, put_json, say, size, state, table
 from adapters.cli.session import Session, session
@@ -94,10 +94,10 @@ def read_operations(text: str) -> Any:
 
 
 def _add(here: Session, file: Path) -> Row:
-    added: Row = {"file": str(file), "media_id": None, "job_id": None, "code": None, "message": None}
+    added: Row = {"file": legible(str(file)), "media_id": None, "job_id": None, "code": None, "message": None}
     try:
         with file.open("rb") as stream:
-            receipt = here.producer.media.receive_file(here.workspace_id, file.name, read_parts(stream))
+            receipt = here.producer.media.receive_file(here.workspace_id, legible(file.name), read_parts(stream))
     except (PermanentError, TransientError) as error:
         return added | {"code": error.code, "message": error.message}
     except OSError as error:

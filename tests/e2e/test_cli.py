@@ -261,6 +261,7 @@ def test_a_second_up_in_the_same_folder_is_refused(up: Up) -> None:
 
 
 def test_doctor_has_nothing_to_say(up: Up) -> None:
+    wait_until(lambda: bool(up.json("status")["workers"]))
     findings = up.json("doctor")
 
     assert [finding for finding in findings if finding["verdict"] != "ok"] == []
@@ -316,6 +317,16 @@ def test_every_bad_file_is_reported_and_the_good_one_goes_on(up: Up, pdf: Path, 
     assert results["notes.pdf"]["code"] == "not_a_pdf"
     assert results["missing.pdf"]["code"] == "no_file"
     assert "There is no PDF in" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its disks take no such name")
+def test_a_file_whose_name_is_no_text_is_taken(up: Up, pdf: Path) -> None:
+    odd = pdf.rename(os.fsdecode(os.fsencode(pdf.parent) + b"/m\xfchle.pdf"))
+
+    receipt = up.json("ingest", os.fsdecode(os.fsencode(odd)), "--wait", LC_ALL="en_US.UTF-8")
+
+    assert (receipt["state"], Path(receipt["file"]).name) == ("ready", "m\ufffdhle.pdf")
+    assert up.json("status", receipt["document_id"])["document"]["name"] == "m\ufffdhle.pdf"
 
 
 def test_a_document_that_fails_later_says_why(up: Up, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.cli.checks import check_metrics_port
 from adapters.exporter.folder import exporter_lock, is_locked
 from adapters.exporter.server import open_server, render_metrics
 from adapters.settings import Settings
@@ -35,8 +36,12 @@ class Exporter:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
+    @property
+    def port(self) -> int:
+        return self._server.server_port
+
     def get(self, path: str, **headers: str) -> tuple[int, str]:
-        request = urllib.request.Request(f"http://127.0.0.1:{self._server.server_port}{path}", headers=headers)
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, answer.read().decode()
@@ -175,6 +180,35 @@ def test_a_dead_workers_beacon_does_not_count(serve) -> None:
     beacon(exporter.folder, child.pid, age=60)
 
     assert json.loads(exporter.get("/healthz")[1]) == {"status": "alive", "workers": 0, "stuck": []}
+
+
+# What `headrace doctor` says of it
+
+
+def test_doctor_sees_a_stuck_worker_behind_the_exporter(serve) -> None:
+    exporter = serve(**NOWHERE)
+    beacon(exporter.folder, os.getpid(), age=60)
+
+    (finding,) = check_metrics_port(settings(**NOWHERE, metrics_port=exporter.port))
+
+    assert (finding.verdict, "no progress" in finding.detail) == ("fail", True)
+
+
+def test_doctor_asks_the_exporter_past_any_proxy(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    exporter = serve(**NOWHERE)
+    beacon(exporter.folder, os.getpid())
+
+    (finding,) = check_metrics_port(settings(**NOWHERE, metrics_port=exporter.port))
+
+    assert (finding.verdict, finding.detail) == ("ok", f"an exporter listens on 127.0.0.1:{exporter.port}")
+
+
+def test_doctor_tells_a_host_that_is_not_ours_from_a_port_that_is_taken() -> None:
+    (finding,) = check_metrics_port(settings(**NOWHERE, metrics_host="192.0.2.1", metrics_port=9191))
+
+    assert "nobody can listen on 192.0.2.1:9191" in finding.detail
+    assert "METRICS_HOST" in finding.advice
 
 
 # Metrics
