@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -60,7 +60,7 @@ class EmbeddedPostgres:
         self._folder = folder
         self._port = port
         self._settings = SERVER_SETTINGS | dict(settings or {})
-        self._lock = lock
+        self._kept_open = () if lock is None else (lock,)
         self._process: LeashedProcess | None = None
         self._data = folder.postgres
         self._binaries = find_postgres(_data_major(self._data), folder.account, folder.copies)
@@ -91,7 +91,7 @@ class EmbeddedPostgres:
         if self.pid is not None:
             return
         if not (self._data / "PG_VERSION").exists():
-            _initialise(self._folder, self._binaries)
+            _initialise(self._folder, self._binaries, self._kept_open)
         _stop_leftover(self._folder, self._binaries)
         _write_access_rules(self._folder)
         deadline = time.monotonic() + START_SECONDS
@@ -137,7 +137,7 @@ class EmbeddedPostgres:
                 # believes no pid file that names its "grandparent", and still checks the shared memory for survivors.
                 environment=MINIMAL_ENVIRONMENT | {"PG_GRANDPARENT_PID": str(_noted_pid(self._data) or 0)},
                 folder=self._folder.root,
-                keep_open=() if self._lock is None else (self._lock,),
+                keep_open=self._kept_open,
             )
 
     def _relaunch_or_fail(self, deadline: float) -> None:
@@ -177,8 +177,11 @@ def _data_major(data: Path) -> int | None:
     return None
 
 
-def _initialise(folder: DataFolder, binaries: PostgresBinaries) -> None:
-    """Make a new cluster beside its place and move it there, so that one cut short is never taken for whole."""
+def _initialise(folder: DataFolder, binaries: PostgresBinaries, kept_open: Sequence[int]) -> None:
+    """Make a new cluster beside its place and move it there, so that one cut short is never taken for whole.
+
+    An initdb that is stopped empties its folder: with the lock in its leash's hands no next owner works there yet.
+    """
     new = folder.root / "postgres.new"
     shutil.rmtree(new, ignore_errors=True)
     folder.give(new)
@@ -191,6 +194,7 @@ def _initialise(folder: DataFolder, binaries: PostgresBinaries) -> None:
             account=folder.account,
             environment=MINIMAL_ENVIRONMENT,
             folder=folder.root,
+            keep_open=kept_open,
         ).wait()
     if code:
         raise EmbeddedError(f"initdb failed with code {code}. Its last words:\n{folder.log_end('initdb')}")

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -48,9 +48,8 @@ class Owner:
         return _descendants(self.process.pid)
 
 
-@contextmanager
-def owner_of(folder: Path, *, python: str = sys.executable, user: str | None = None) -> Iterator[Owner]:
-    process = subprocess.Popen(
+def start_owner(folder: Path, *, python: str = sys.executable, user: str | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [python, "-c", OWNER, str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -61,6 +60,11 @@ def owner_of(folder: Path, *, python: str = sys.executable, user: str | None = N
         group=None if user is None else pwd.getpwnam(user).pw_gid,
         extra_groups=None if user is None else [],
     )
+
+
+@contextmanager
+def owner_of(folder: Path, **options: str) -> Iterator[Owner]:
+    process = start_owner(folder, **options)
     try:
         told = json.loads(_first_line(process.stdout) or process.communicate()[1])
         yield Owner(process, told["url"], told["redis"], told["leashes"])
@@ -72,6 +76,16 @@ def owner_of(folder: Path, *, python: str = sys.executable, user: str | None = N
 def _first_line(stream: IO[str] | None) -> str:
     assert stream
     return stream.readline()
+
+
+def _running(program: str, family: set[int]) -> list[int]:
+    """Return those of the family that run a program by this name."""
+    found = []
+    for pid in family:
+        with suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+            found += [pid] * (Path(os.fsdecode(command)).name == program)
+    return found
 
 
 def _descendants(pid: int) -> set[int]:
@@ -292,6 +306,19 @@ def test_an_initdb_that_was_cut_short_is_done_again(server_folder: Path) -> None
     with embedded_stack(server_folder, valkey=False) as stack:
         assert stack.versions["postgres"].startswith("18")
     assert not half.exists()
+
+
+def test_the_next_owner_waits_until_a_dead_ones_initdb_is_gone(server_folder: Path) -> None:
+    owner = start_owner(server_folder)
+    wait_until(lambda: bool(_running("initdb", _descendants(owner.pid))))
+    family = _descendants(owner.pid)
+    (initdb,) = _running("initdb", family)
+    os.kill(initdb, signal.SIGSTOP)  # it cannot hear its leash
+    owner.kill()
+    owner.communicate()
+    threading.Timer(2.0, os.kill, [initdb, signal.SIGCONT]).start()
+    with embedded_stack(server_folder, valkey=False):
+        assert all(map(is_gone, family))
 
 
 def test_data_of_an_unknown_postgres_is_left_alone(server_folder: Path) -> None:
