@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -54,13 +56,27 @@ class Installation:
 @contextmanager
 def temporary_folder(*, keep: bool = False) -> Iterator[Path]:
     """Make a folder that the servers' account can enter, also when root runs them; remove it unless it is kept."""
-    folder = Path(tempfile.mkdtemp(prefix="headrace-"))
-    folder.chmod(0o711)
+    with _ended_in_order():
+        folder = Path(tempfile.mkdtemp(prefix="headrace-"))
+        folder.chmod(0o711)
+        try:
+            yield folder
+        finally:
+            if not keep:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM, and a terminal that is closed, end the block like Ctrl-C: what it made is taken down."""
+    ends = [signum for signum in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(signum) is signal.SIG_DFL]
+    for signum in ends:
+        signal.signal(signum, lambda signum, _: sys.exit(128 + signum))
     try:
-        yield folder
+        yield
     finally:
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+        for signum in ends:
+            signal.signal(signum, signal.SIG_DFL)
 
 
 @contextmanager

@@ -498,16 +498,19 @@ def test_a_killed_up_leaves_nothing_running_and_can_start_again() -> None:
             assert it.json("status")["documents"] == {}
 
 
-def test_ctrl_c_ends_a_demo_and_leaves_nothing(temporary: Path) -> None:
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=lambda it: str(int(it))
+)
+def test_a_demo_that_is_ended_leaves_nothing(temporary: Path, signum: signal.Signals, code: int) -> None:
     command = [*COMMAND, "demo"]
     variables = environment(TMPDIR=str(temporary))
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables) as process:
         assert process.stderr
         assert "Starting" in process.stderr.readline()
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signum)
         assert "Traceback" not in process.stderr.read()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert_nothing_left(temporary)
 
 
