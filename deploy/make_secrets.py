@@ -27,8 +27,10 @@ def make_secrets(folder: Path = FOLDER) -> list[str]:
 
 def _keep_or_write(path: Path, value: str, written: list[str]) -> str:
     if not path.exists():
-        path.write_text(value, encoding="utf-8")
-        path.chmod(0o644)
+        new = path.with_name(f"{path.name}.new")  # a full disk must not leave a secret that is empty, and kept
+        new.write_text(value, encoding="utf-8")
+        new.chmod(0o644)
+        new.replace(path)
         written.append(path.name)
     return path.read_text(encoding="utf-8").strip()
 

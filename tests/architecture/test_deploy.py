@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 import warnings
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
@@ -136,6 +138,19 @@ def test_the_secrets_that_compose_mounts_are_the_ones_that_make_writes(compose, 
     assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in written} == values
 
 
+def test_secrets_that_found_no_room_are_written_the_next_time(tmp_path):
+    make = (
+        "import resource, sys; from pathlib import Path; from deploy.make_secrets import make_secrets\n"
+        "most = int(sys.argv[2]); resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))\n"
+        "make_secrets(Path(sys.argv[1]))"
+    )
+    full = run_tool(sys.executable, "-B", "-c", make, str(tmp_path), "10")
+    roomy = run_tool(sys.executable, "-B", "-c", make, str(tmp_path), "1000")
+
+    assert (full.returncode, roomy.returncode) == (1, 0)
+    assert len((tmp_path / "postgres_password").read_text(encoding="utf-8")) == 32
+
+
 def test_every_container_is_confined(compose, ours):
     for name, service in compose["services"].items():
         assert service["cap_drop"] == ["ALL"], name
@@ -153,6 +168,31 @@ def test_every_container_says_whether_it_is_well(compose):
     without = {name for name, service in compose["services"].items() if "test" not in service["healthcheck"]}
 
     assert without == {"migrate"}
+
+
+class Well(BaseHTTPRequestHandler):
+    """Answers 200 to probes."""
+
+    def do_GET(self):
+        self.send_response(200 if self.path in ("/healthz", "/livez") else 404)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("name", ["worker-extract", "api"])
+def test_a_container_asks_itself_past_any_proxy(ours, name):
+    python, *arguments = ours[name]["healthcheck"]["test"][1:]
+    assert python == "python"
+    proxies = os.environ | {"http_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.0/8"}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Well) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        arguments = [re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{server.server_port}", each) for each in arguments]
+        checked = subprocess.run([sys.executable, *arguments], capture_output=True, check=False, env=proxies)
+        server.shutdown()
+
+    assert checked.returncode == 0, checked.stderr.decode()
 
 
 def test_workers_start_after_the_migration(ours):
