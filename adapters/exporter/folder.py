@@ -6,9 +6,11 @@ It is named after the master's process id and start time: fresh for every run, t
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from time import time
 
@@ -20,17 +22,32 @@ BEACON_STALE_SECONDS = 15.0
 
 
 def folder_of(master_pid: int) -> Path:
-    """Name the folder of a running master."""
-    return Path(tempfile.gettempdir()) / f"headrace-{os.getuid()}" / f"{master_pid}-{start_time(master_pid)}"
+    """Name the folder of a running master, in the first one for our user that is not somebody else's."""
+    names = (f"headrace-{os.getuid()}{suffix}" for suffix in chain([""], (f"-{number}" for number in count(1))))
+    candidates = (Path(tempfile.gettempdir()) / name for name in names)
+    return next(filter(_is_ours_to_use, candidates)) / f"{master_pid}-{start_time(master_pid)}"
+
+
+def _is_ours_to_use(folder: Path) -> bool:
+    """Tell whether it does not exist yet, or nobody else can put anything into it.
+
+    Anyone may write to the temporary folder: a link of this name would have us remove folders where it points to.
+    """
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return True
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o002
 
 
 def open_folder(pid: int) -> Path:
     """Create the folder of a running process, a master or one of its workers, and remove those of dead ones."""
     folder = folder_of(pid)
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
     for other in folder.parent.glob("*-*"):
         if not is_master_alive(other):
             shutil.rmtree(other, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 

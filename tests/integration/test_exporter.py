@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from adapters.cli.checks import check_metrics_port
-from adapters.exporter.folder import exporter_lock, is_locked
+from adapters.exporter.folder import exporter_lock, is_locked, open_folder
 from adapters.exporter.server import open_server, render_metrics
 from adapters.settings import Settings
 from tests.builders import Rails, a_failed_document, a_pending_job, a_queued_job, a_running_job
@@ -245,6 +246,42 @@ def test_promtool_accepts_the_gauges(rails: Rails, tmp_path: Path) -> None:
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
 
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+# The folder that workers and exporter share
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_folders_of_dead_masters_are_removed(temporary: Path) -> None:
+    mine = open_folder(os.getpid())
+    dead = mine.parent / "1-0"
+    dead.mkdir()
+
+    assert open_folder(os.getpid()) == mine
+    assert (mine.is_dir(), dead.exists()) == (True, False)
+    assert mine.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("planted", ["a link", "open to all"])
+def test_a_folder_of_our_name_that_others_made_is_left_alone(temporary: Path, planted: str) -> None:
+    elsewhere = temporary / "elsewhere"
+    (elsewhere / "2024-photos").mkdir(parents=True)
+    name = temporary / f"headrace-{os.getuid()}"
+    if planted == "a link":
+        name.symlink_to(elsewhere)
+    else:
+        elsewhere.rename(name)
+        name.chmod(0o777)
+
+    mine = open_folder(os.getpid())
+
+    assert (name / "2024-photos").is_dir()
+    assert mine.parent == temporary / f"headrace-{os.getuid()}-1"
 
 
 # One exporter
