@@ -66,6 +66,8 @@ class Supervisor:
 
     def request_stop(self) -> None:
         """Ask `run` to stop everything and return; a second call kills. For other threads and signal handlers."""
+        if not self._stop_requests:
+            self._code = 0  # who was told of a wrong configuration and let the others run has had what they wanted
         self._stop_requests += 1
         os.write(self._bell_wire, b"!")
 

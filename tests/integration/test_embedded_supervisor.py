@@ -128,6 +128,7 @@ def test_a_wrong_configuration_of_one_does_not_stop_the_others() -> None:
         wait_until(lambda: it.has_said("cannot run"))
         time.sleep(0.3)
         assert it.thread.is_alive()
+    assert it.code == 0
 
 
 def test_a_program_that_does_not_exist_is_tried_again_with_its_reason() -> None:
