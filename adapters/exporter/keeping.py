@@ -32,12 +32,14 @@ def keep_exporter(folder: Path, *, is_wanted: bool) -> Iterator[None]:
 
 def _keep(folder: Path, stop: Event) -> None:
     while not stop.is_set():
-        if is_locked(folder):
-            stop.wait(CHECK_SECONDS)
-        else:
-            process = _start(folder)
-            code = _wait(process, stop)
-            stop.wait(BACKOFF_SECONDS if code else CHECK_SECONDS)
+        try:
+            code = None if is_locked(folder) else _wait(_start(folder), stop)
+        except FileNotFoundError:
+            return  # the folder went with the master
+        except OSError as error:  # no room for the lock's file, no more processes: in a while perhaps
+            sys.stderr.write(f"The metrics exporter cannot start: {error}. Tried again in {BACKOFF_SECONDS:.0f} s.\n")
+            code = error.errno
+        stop.wait(BACKOFF_SECONDS if code else CHECK_SECONDS)
 
 
 def _start(folder: Path) -> subprocess.Popen[bytes]:

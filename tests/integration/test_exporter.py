@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from adapters.cli.checks import check_metrics_port
-from adapters.exporter.folder import exporter_lock, is_locked, open_folder
+from adapters.exporter.folder import LOCK, exporter_lock, is_locked, open_folder
+from adapters.exporter.keeping import keep_exporter
 from adapters.exporter.server import open_server, render_metrics
 from adapters.settings import Settings
 from tests.builders import Rails, a_failed_document, a_pending_job, a_queued_job, a_running_job
@@ -293,3 +294,15 @@ def test_one_exporter_a_folder(tmp_path: Path) -> None:
         assert is_locked(tmp_path)
 
     assert not is_locked(tmp_path)
+
+
+def test_an_exporter_that_cannot_start_is_tried_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / LOCK).mkdir()  # stands for a disk that has no room for the file
+
+    with keep_exporter(tmp_path, is_wanted=True):
+        (keeper,) = (thread for thread in threading.enumerate() if thread.name == "exporter-keeper")
+        said = ""
+        while keeper.is_alive() and "Tried again in 30 s" not in said:
+            time.sleep(0.02)
+            said += capfd.readouterr().err
+        assert keeper.is_alive()
