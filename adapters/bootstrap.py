@@ -5,6 +5,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, partial
+from tempfile import gettempdir
 from uuid import UUID
 
 from adapters.blobs.store import ObstoreBlobStore
@@ -182,7 +183,7 @@ def open_dispatch(settings: Settings) -> Iterator[DispatchTable]:
 
 @contextmanager
 def open_worker_runtime(settings: Settings, pool: LazyPool, queues: Collection[str]) -> Iterator[WorkerRuntime]:
-    """Check the schema, open the pool, bind the use cases. Raises SchemaError, SettingsError, TransientError.
+    """Check the schema, open the pool, bind the use cases. Raises SchemaError, SettingsError, TransientError, OSError.
 
     What takes long to start for the first job of one of these queues is started ahead.
     """
@@ -190,6 +191,7 @@ def open_worker_runtime(settings: Settings, pool: LazyPool, queues: Collection[s
         raise SettingsError(
             "DATABASE_URL names a SQLite file, which serves reservations alone; workers need PostgreSQL"
         )
+    _check_temporary_folder()
     with translated(), closing(connect(settings.database_url.get_secret_value())) as connection:
         check_schema(connection)  # before the pool, which waits half a minute for a database that it cannot use
     reader, maker = make_reader(settings), make_picture_maker(settings)
@@ -201,6 +203,14 @@ def open_worker_runtime(settings: Settings, pool: LazyPool, queues: Collection[s
             yield bind_worker(settings, pool, make_embedder(settings), reader, maker, queues)
     finally:
         pool.close()
+
+
+def _check_temporary_folder() -> None:
+    """Raise OSError where metrics, beacons and copies of blobs would find no room."""
+    try:
+        gettempdir()
+    except OSError as error:
+        raise OSError(f"{error.strerror}: set TMPDIR to a folder that can be written to, or make room") from error
 
 
 def bind_worker(  # noqa: PLR0917 - what only a worker process has

@@ -5,17 +5,24 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
+from dramatiq import Worker
+from dramatiq.brokers.stub import StubBroker
 
+from adapters.bootstrap import make_pool, open_worker_runtime
+from adapters.settings import load_settings
+from middleware.runtime import RuntimeLifecycle
 from tests.builders import a_pdf
 from tests.e2e.conftest import IMPATIENT, Site
 from tests.e2e.test_actors import label, send
@@ -233,6 +240,20 @@ def test_a_sqlite_file_serves_no_workers(site: Site, tmp_path: Path) -> None:
 
     assert code == 78
     assert "workers need PostgreSQL" in said
+
+
+def test_a_missing_temporary_folder_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/dev/null/nowhere"])
+    addresses = {"database_url": "postgresql://x@127.0.0.1:9/x", "redis_url": "redis://127.0.0.1:9/0"}
+    settings = load_settings(addresses)
+    open_runtime = partial(open_worker_runtime, settings, make_pool(settings))
+
+    with pytest.raises(OSError, match="set TMPDIR"), open_runtime(["media"]):
+        pass
+    with pytest.raises(SystemExit) as ended:
+        RuntimeLifecycle(open_runtime).before_worker_boot(StubBroker(), Worker(StubBroker(), queues={"media"}))
+    assert ended.value.code == 69
 
 
 def test_a_missing_redis_stops_no_start(site: Site, database: psycopg.Connection, database_url: str) -> None:
