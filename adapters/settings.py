@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from adapters.addresses import check_database_address, check_redis_address
 from adapters.mail.settings import MailSettings
 from domain.errors import SettingsError
 
 SECRETS_DIR = Path("/run/secrets")
 
-DATABASE_SCHEMES = ("postgresql://", "postgres://", "sqlite:///")
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 BLOB_SCHEMES = ("file://", "s3://", "gs://", "az://", "memory://")
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
@@ -295,16 +294,14 @@ class Settings(MailSettings, BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _database_scheme(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(DATABASE_SCHEMES):
-            raise ValueError(f"must start with one of {', '.join(DATABASE_SCHEMES)}")
+    def _database_address(cls, value: SecretStr) -> SecretStr:
+        check_database_address(value.get_secret_value())
         return value
 
     @field_validator("redis_url")
     @classmethod
-    def _redis_scheme(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(REDIS_SCHEMES):
-            raise ValueError(f"must start with one of {', '.join(REDIS_SCHEMES)}")
+    def _redis_address(cls, value: SecretStr) -> SecretStr:
+        check_redis_address(value.get_secret_value())
         return value
 
     @field_validator("blob_url")

@@ -187,6 +187,25 @@ def test_a_wrong_value_is_named_with_its_fault_and_an_example(environment, name,
     assert value not in fault.replace(example_of(name), "") or value.isdigit()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "postgresql://headrace:hunter2%zz@localhost/headrace"),
+        ("DATABASE_URL", "postgresql://headrace:hunter2@localhost/headrace?bogus=1"),
+        ("REDIS_URL", "redis://:hunter3@localhost:70000/0"),
+        ("REDIS_URL", "redis://:hunter3@[::1/0"),
+    ],
+    ids=["password", "parameter", "port", "host"],
+)
+def test_an_address_that_cannot_be_read_stops_the_start(environment, name, value):
+    environment(**{name: value})
+
+    fault = fault_of_loading()
+
+    assert f"{name} is wrong: " in fault
+    assert not any(secret in fault for secret in SECRETS)
+
+
 def test_every_setting_has_a_wrong_value_in_these_tests():
     assert WRONG.keys() | NEVER_WRONG == {name.upper() for name in Settings.model_fields}
 
