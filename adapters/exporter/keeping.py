@@ -1,9 +1,10 @@
 """Keep one exporter process running beside the workers of a master, whoever of them dies."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 
@@ -21,6 +22,7 @@ def keep_exporter(folder: Path, *, is_wanted: bool) -> Iterator[None]:
     The exporter is no child to wait for: it outlives the worker that started it and ends with the master, so that
     `/metrics` answers during a drain.
     """
+    _reserve_room(folder)
     stop = Event()
     if not is_wanted:
         stop.set()
@@ -28,6 +30,19 @@ def keep_exporter(folder: Path, *, is_wanted: bool) -> Iterator[None]:
     thread.start()
     yield
     stop.set()
+
+
+def _reserve_room(folder: Path) -> None:
+    """Give the workers' files of metrics, which begin as holes, their room on the disk now.
+
+    They are memory to the workers: with no room left at its first use, the kernel kills a worker with SIGBUS.
+    """
+    if sys.platform == "darwin":
+        return  # has no posix_fallocate
+    with suppress(OSError):  # the folder may go with the master, and a disk that is full already stops no start
+        for path in folder.glob("*.db"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _keep(folder: Path, stop: Event) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -306,3 +307,13 @@ def test_an_exporter_that_cannot_start_is_tried_again(tmp_path: Path, capfd: pyt
             time.sleep(0.02)
             said += capfd.readouterr().err
         assert keeper.is_alive()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there is no posix_fallocate")
+def test_files_of_metrics_have_their_room_before_the_disk_is_full(tmp_path: Path) -> None:
+    holes = tmp_path / "counter_1.db"
+    holes.touch()
+    os.truncate(holes, 65_536)
+
+    with keep_exporter(tmp_path, is_wanted=False):
+        assert holes.stat().st_blocks * 512 >= 65_536
