@@ -42,12 +42,22 @@ def server_account(data: Path) -> Account | None:
     if not am_root():
         return None
     if data.exists() and (uid := data.stat().st_uid) != 0:
-        return _account(pwd.getpwuid(uid))
+        return _owner(data, uid)
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
     for name in CANDIDATES:
         if name in known and known[name].pw_uid != 0:
             return _account(known[name])
     raise EmbeddedError(f"PostgreSQL does not run as root and none of {', '.join(CANDIDATES)} exists; add a user")
+
+
+def _owner(data: Path, uid: int) -> Account:
+    try:
+        return _account(pwd.getpwuid(uid))
+    except KeyError:
+        raise EmbeddedError(
+            f"{data} belongs to user id {uid}, which has no name on this system; add it to /etc/passwd, or give the "
+            "folder and all in it to another user"
+        ) from None
 
 
 def _account(entry: pwd.struct_passwd) -> Account:

@@ -374,6 +374,16 @@ def test_root_is_told_of_a_folder_that_the_servers_cannot_reach(server_folder: P
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="about root")
+def test_root_is_told_of_data_whose_owner_has_no_name(server_folder: Path) -> None:
+    data = server_folder / "postgres"
+    data.mkdir()
+    os.chown(data, 54_321, 54_321)
+
+    with pytest.raises(EmbeddedError, match=f"{data} belongs to user id 54321"), embedded_stack(server_folder):
+        pass
+
+
 @pytest.fixture
 def strict_umask() -> Iterator[None]:
     before = os.umask(0o077)
