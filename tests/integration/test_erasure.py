@@ -12,6 +12,7 @@ from adapters.blobs.store import ObstoreBlobStore
 from adapters.postgres.erasures import ErasureSearch, PostgresErasures
 from domain.erasure import ErasureReport, erase_document, erase_workspace
 from domain.errors import ParkedError, PermanentError
+from domain.intake import receive_document
 from domain.jobs import Lease
 from tests.builders import (
     WORKSPACE,
@@ -130,6 +131,20 @@ def test_erasing_waits_for_the_attempt_that_still_writes(desk: Desk) -> None:
     assert desk.rails.ledger.cancel(held.lease.job_id, held.lease)
     assert desk.erase(held.id, lease).counts["documents"] == 1
     assert desk.traces(str(held.id)) == {"erasures"}
+
+
+def test_the_same_bytes_uploaded_during_an_erasure_are_another_document(desk: Desk) -> None:
+    content = b"%PDF-1.7 secret"
+    held = an_indexing_document(desk.rails, content=content)
+    with pytest.raises(ParkedError):
+        desk.erase(held.id)
+
+    receipt = receive_document(
+        WORKSPACE, "again.pdf", [content], transactions=desk.rails.transactions, blobs=desk.blobs, max_bytes=1000
+    )
+
+    assert receipt.is_new
+    assert receipt.document_id != held.id
 
 
 def test_an_erased_workspace_keeps_its_name_and_receipt_alone(desk: Desk) -> None:

@@ -8,9 +8,11 @@ VALUES (%(id)s, %(workspace_id)s, %(name)s, %(blob_key)s, %(content_sha256)s, %(
 SELECT pg_advisory_xact_lock(hashtextextended(%(workspace_id)s::text || encode(%(content_sha256)s, 'hex'), 0))
 
 -- name: find_by_content
--- Find the newest live document with these bytes in the workspace.
+-- Find the newest live document with these bytes in the workspace, but for one that is being erased.
 SELECT id, workspace_id, name, state, blob_key, content_sha256, byte_count, generation, target_generation, job_id
-FROM documents WHERE workspace_id = %(workspace_id)s AND content_sha256 = %(content_sha256)s AND state <> 'deleted'
+FROM documents d WHERE workspace_id = %(workspace_id)s AND content_sha256 = %(content_sha256)s AND state <> 'deleted'
+  AND NOT EXISTS (SELECT FROM erasures e
+                  WHERE e.workspace_id = d.workspace_id AND e.document_id = d.id AND e.finished_at IS NULL)
 ORDER BY created_at DESC LIMIT 1
 
 -- name: start_extraction
