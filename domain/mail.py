@@ -30,6 +30,9 @@ MOST_ATTACHMENTS = 10
 #: As JSON. It bounds how long rendering one mail can take.
 LARGEST_VARIABLES = 16_384
 
+#: What ends a line for somebody, and begins another header: control characters, and what else `str.splitlines` knows.
+_NOT_IN_A_LINE = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,60}/[a-z0-9][a-z0-9!#$&^_.+-]{0,60}")
 
 
@@ -178,6 +181,11 @@ def parse_address(text: str) -> str:
     return address
 
 
+def is_line(text: str, longest: int) -> bool:
+    """Tell whether a text can be a header, or a part of one."""
+    return len(text) <= longest and not _NOT_IN_A_LINE.search(text)
+
+
 def _checked_recipient(recipient: NewRecipient) -> NewRecipient:
     _check_line("the name of a recipient", recipient.name, LONGEST_NAME)
     _check_variables(recipient.variables)
@@ -230,9 +238,8 @@ def _check_variables(variables: Mapping[str, Any]) -> None:
 
 
 def _check_line(what: str, text: str, longest: int) -> None:
-    """Refuse what would begin another header. Raises InvalidMailError."""
     _check_text(what, text)
-    if len(text) > longest or any(ord(character) < 32 or ord(character) == 127 for character in text):
+    if not is_line(text, longest):
         raise InvalidMailError(f"{what} must be one line of at most {longest} characters")
 
 

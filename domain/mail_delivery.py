@@ -167,7 +167,11 @@ def _send_one(run: _Run, recipient: Recipient) -> Answer | None:
         patiently(lambda: run.mailings.take_back(run.mailing, recipient, run.lease), run.lease)
         return None
     crash_point("before_mail_is_handed_over")
-    answer = run.session.hand_over(message)
+    try:
+        answer = run.session.hand_over(message)
+    except MailOutageError:  # the server has not taken the mail: there is no doubt
+        patiently(lambda: run.mailings.take_back(run.mailing, recipient, run.lease), run.lease)
+        raise
     crash_point("after_mail_is_handed_over")
     return _settle(run, recipient, answer)
 
@@ -241,6 +245,7 @@ def _conclude(standing: Standing) -> None:
 def _outage(run: _Run, error: MailOutageError) -> HeadraceError:
     away = run.mailings.note_outage(run.mailing)
     if away > OUTAGE_ENDS_MAILING:
+        run.mailings.forget_outage(run.mailing)
         message = (
             f"The mail server has not taken mail for a day: {error}. Mend it, then retry; nobody gets a second mail."
         )

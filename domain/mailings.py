@@ -136,6 +136,10 @@ class Mailings(Protocol):
         """Note that the server is away; return for how long it has been."""
         ...
 
+    def forget_outage(self, mailing: Mailing) -> None:
+        """Let a mailing that is given up wait anew for the server once it is retried."""
+        ...
+
     def standing(self, mailing: Mailing) -> Standing:
         """Tell how far it is."""
         ...
@@ -149,7 +153,10 @@ class Session(Protocol):
         ...
 
     def hand_over(self, message: bytes) -> Answer:
-        """Give it the mail that was offered: DATA. IN_DOUBT when the connection broke before the answer."""
+        """Give it the mail that was offered: DATA. IN_DOUBT when the connection broke before the answer.
+
+        Raises MailOutageError when the server asks everybody to wait: it has not taken the mail.
+        """
         ...
 
     def withdraw(self) -> None:

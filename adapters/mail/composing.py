@@ -2,19 +2,38 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import EmailPolicy
 from typing import Any
 from uuid import UUID
 
 from adapters.mail.templates import render
 from domain.errors import FailureCode, InvalidMailError, PermanentError
-from domain.mail import LONGEST_SUBJECT, LONGEST_URL, Attachment, Letter, NewRecipient
+from domain.mail import LONGEST_SUBJECT, Attachment, Letter, NewRecipient, is_line
 from domain.mailings import Mailing, Recipient
 
 #: The only address that one click may be sent to (RFC 8058, 3.1).
 ONE_CLICK_SCHEME = "https://"
+
+UNSUBSCRIBE = "List-Unsubscribe"
+#: A line has 998 characters (RFC 5322, 2.1.1), 20 of them for the header's name and the brackets.
+LONGEST_UNSUBSCRIBE = 998 - 20
+
+
+class MailPolicy(EmailPolicy):
+    """How a mail becomes bytes: in seven bits, which every server takes, and with headers in short lines.
+
+    The address to unsubscribe stays whole: in the encoded words that the library would write no reader finds it.
+    """
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        """Write one header."""
+        return f"{name}: {value}\r\n".encode() if name == UNSUBSCRIBE else super().fold_binary(name, value)
+
+
+POLICY = MailPolicy(linesep="\r\n", cte_type="7bit")
 
 
 class TemplateComposer:
@@ -25,28 +44,41 @@ class TemplateComposer:
 
     def check(self, letter: Letter, recipient: NewRecipient) -> None:
         """See the port."""
-        self._message(letter, recipient.address, recipient.name, recipient.variables, "<check@localhost>")
+        self._written(letter, recipient, "<check@localhost>", ())
 
     def compose(self, mailing: Mailing, recipient: Recipient, files: Sequence[tuple[Attachment, bytes]]) -> bytes:
         """See the port. Every attempt at a recipient has the same Message-ID, by which mailboxes tell a double."""
         message_id = message_id_of(mailing.id, recipient.number, self._sender)
         try:
-            message = self._message(mailing.letter, recipient.address, recipient.name, recipient.variables, message_id)
+            return self._written(mailing.letter, recipient, message_id, files)
         except InvalidMailError as error:
             sentence = f"The mail cannot be composed: {error}."
             raise PermanentError(FailureCode.MAIL_INVALID, sentence) from error
-        for attachment, content in files:
-            maintype, _, subtype = attachment.media_type.partition("/")
-            message.add_attachment(content, maintype=maintype, subtype=subtype, filename=attachment.name)
-        return message.as_bytes()
 
-    def _message(
-        self, letter: Letter, address: str, name: str, variables: Mapping[str, Any], message_id: str
-    ) -> EmailMessage:
-        known = {**letter.variables, "address": address, "name": name, **variables}
-        message = EmailMessage(policy=SMTP)
+    def _written(
+        self,
+        letter: Letter,
+        recipient: NewRecipient | Recipient,
+        message_id: str,
+        files: Sequence[tuple[Attachment, bytes]],
+    ) -> bytes:
+        """Return a whole mail. Raises InvalidMailError: what the library cannot write is the fault of one mail, too."""
+        try:
+            message = self._message(letter, recipient, message_id)
+            for attachment, content in files:
+                maintype, _, subtype = attachment.media_type.partition("/")
+                message.add_attachment(content, maintype=maintype, subtype=subtype, filename=attachment.name)
+            return message.as_bytes()
+        except InvalidMailError:
+            raise
+        except (ValueError, MessageError) as error:
+            raise InvalidMailError(f"it cannot be written: {type(error).__name__}") from error
+
+    def _message(self, letter: Letter, recipient: NewRecipient | Recipient, message_id: str) -> EmailMessage:
+        known = {**letter.variables, "address": recipient.address, "name": recipient.name, **recipient.variables}
+        message = EmailMessage(policy=POLICY)
         message["From"] = Address(letter.from_name, addr_spec=self._sender)
-        message["To"] = Address(name, addr_spec=address)
+        message["To"] = Address(recipient.name, addr_spec=recipient.address)
         message["Subject"] = _line("the subject", render(letter.subject, known, what="the subject"), LONGEST_SUBJECT)
         message["Date"] = datetime.now(UTC)
         message["Message-ID"] = message_id
@@ -77,16 +109,16 @@ def _add_bodies(message: EmailMessage, letter: Letter, variables: Mapping[str, A
 
 def _add_unsubscribe(message: EmailMessage, address: str) -> None:
     """Let readers unsubscribe (RFC 2369), with one click where that is possible (RFC 8058)."""
-    url = _line("unsubscribe_url", address, LONGEST_URL)
+    url = _line("unsubscribe_url", address, LONGEST_UNSUBSCRIBE)
     if not url.startswith((ONE_CLICK_SCHEME, "mailto:")) or not url.isascii() or any(c in url for c in "<> ,"):
         raise InvalidMailError("unsubscribe_url must become an https: or mailto: address; use the filter urlencode")
-    message["List-Unsubscribe"] = f"<{url}>"
+    message[UNSUBSCRIBE] = f"<{url}>"
     if url.startswith(ONE_CLICK_SCHEME):
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
 
 
 def _line(what: str, text: str, longest: int) -> str:
     """Refuse what would begin another header: variables are outside data, too."""
-    if len(text) > longest or any(ord(character) < 32 or ord(character) == 127 for character in text):
+    if not is_line(text, longest):
         raise InvalidMailError(f"{what} must become one line of at most {longest} characters")
     return text

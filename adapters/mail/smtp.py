@@ -116,7 +116,12 @@ class SmtpSession:
             self.close()
             return Answer(Result.IN_DOUBT, error="The server hung up before it said whether it has taken the mail.")
         self.is_clean = code == 250
-        return Answer(Result.SENT, code) if code == 250 else self._refused(code, text)
+        if self.is_clean:
+            return Answer(Result.SENT, code)
+        if code // 100 in (4, 5):
+            return self._refused(code, text)
+        self.close()
+        return Answer(Result.IN_DOUBT, code, _text(code, text))
 
     def withdraw(self) -> None:
         """See the port."""

@@ -118,6 +118,11 @@ class PostgresMailings:
         rows = self._rows(_MAIL["note_outage"], {"id": mailing.id})
         return rows[0]["away"] if rows else timedelta()
 
+    def forget_outage(self, mailing: Mailing) -> None:
+        """See the port."""
+        with self._pool.connection() as connection:
+            connection.execute(_MAIL["forget_outage"], {"id": mailing.id})
+
     def standing(self, mailing: Mailing) -> Standing:
         """See the port."""
         (row,) = self._rows(_MAIL["standing"], {"id": mailing.id})

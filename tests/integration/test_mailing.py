@@ -16,11 +16,13 @@ from adapters.mail.smtp import SmtpServer, SmtpTransport
 from adapters.postgres.jobs import named_job
 from adapters.postgres.mail import MailDesk, PostgresMailingIntake, PostgresMailings
 from domain import crash_points, mail_delivery
+from domain.dead_letters import retry_job
 from domain.errors import FailureCode, JobCancelledError, LeaseLostError, ParkedError, PermanentError
 from domain.jobs import Lease
 from domain.mail import Attachment, InDoubt, Letter, MailLimits, NewRecipient, RecipientState, create_mailing
 from domain.mail_delivery import MailingReport, MailPolicy, send_mailing
-from domain.mailings import Result
+from domain.mailings import Pace, Result
+from middleware.failures import describe
 from tests.builders import WORKSPACE, Rails, a_workspace
 from tests.smtp_server import Mailbox, an_smtp_server, most_within
 
@@ -349,6 +351,50 @@ def test_a_server_that_closes_asks_everybody_to_wait(office: Office, mailbox: Ma
     assert set(office.states(task).values()) == {"pending"}
 
 
+def test_a_server_that_closes_when_it_has_the_mail_leaves_no_doubt(office: Office, mailbox: Mailbox) -> None:
+    answers = ["421 4.7.0 try again later"]
+    mailbox.judge_data = lambda _: answers.pop() if answers else None
+    task = office.mailing(*addresses(1), in_doubt=InDoubt.GIVE_UP)
+    lease = office.claim(task)
+
+    with pytest.raises(ParkedError, match="421"):
+        office.run(task, lease)
+    office.wait_again(task, lease)
+    office.run(task)
+
+    assert office.counts(task) == {"sent": 1}
+    assert mailbox.addresses == dict.fromkeys(addresses(1), 1)
+
+
+def test_a_mailing_that_is_retried_waits_anew_for_the_server(rails: Rails, tmp_path: Path, free_port: int) -> None:
+    office = Office(rails, free_port, tmp_path)
+    task = office.mailing(*addresses(1))
+    rails.connection.execute("UPDATE mailings SET outage_since = now() - interval '25 hours'")
+    lease = office.claim(task)
+    with pytest.raises(PermanentError) as failed:
+        office.run(task, lease)
+    rails.ledger.fail(task, lease, describe(failed.value))
+
+    assert retry_job(task, transactions=rails.transactions).reason is None
+    with pytest.raises(ParkedError):
+        office.run(task)
+
+
+def test_an_outage_ends_with_a_pause(rails: Rails, tmp_path: Path, free_port: int) -> None:
+    office = Office(rails, free_port, tmp_path)
+    task = office.mailing(*addresses(1))
+    rails.connection.execute("UPDATE mailings SET outage_since = now() - interval '3 days'")
+    office.desk.pause(task, WORKSPACE)
+    lease = office.claim(task)
+    with pytest.raises(ParkedError, match="paused"):
+        office.run(task, lease)
+    office.wait_again(task, lease)
+
+    office.desk.resume(task, WORKSPACE)
+    with pytest.raises(ParkedError, match="not available"):
+        office.run(task)
+
+
 def test_suppressed_addresses_get_nothing(office: Office, mailbox: Mailbox) -> None:
     office.desk.suppress(WORKSPACE, "Reader1@Example.org", "unsubscribed")
     task = office.mailing(*addresses(3))
@@ -461,6 +507,21 @@ def test_a_mailings_own_limit_holds_over_a_restart(office: Office, mailbox: Mail
 
     assert len(mailbox.times) == 17
     assert most_within(mailbox.times, 2.0) <= 10
+
+
+def test_a_mailing_that_slept_for_days_keeps_its_limit(office: Office) -> None:
+    tasks = [office.mailing(*addresses(2), rate_limit=1) for _ in range(2)]
+    mailings = PostgresMailings(office.rails.pool)
+    leases = [office.claim(task) for task in tasks]
+    for task, lease in zip(tasks, leases, strict=True):
+        mailings.begin(task, WORKSPACE, lease)
+    office.rails.connection.execute("UPDATE mail_paces SET next_at = now() - interval '3 days'")
+    for task, lease in zip(tasks, leases, strict=True):
+        mailings.begin(task, WORKSPACE, lease)
+
+    pace = [Pace(tasks[0], timedelta(minutes=1))]
+
+    assert [mailings.take_turn(pace, timedelta(seconds=5))[0] for _ in range(2)] == [True, False]
 
 
 def test_a_slow_pace_gives_the_thread_to_others(office: Office, mailbox: Mailbox) -> None:

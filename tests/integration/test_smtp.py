@@ -117,7 +117,12 @@ def test_lines_of_dots_arrive_as_they_are(plain: tuple[Mailbox, SmtpTransport], 
 
 @pytest.mark.parametrize(
     ("answer", "result"),
-    [("450 later", Result.TEMPORARY), ("552 full", Result.PERMANENT), ("hang up", Result.IN_DOUBT)],
+    [
+        ("450 later", Result.TEMPORARY),
+        ("552 full", Result.PERMANENT),
+        ("354 what", Result.IN_DOUBT),
+        ("hang up", Result.IN_DOUBT),
+    ],
 )
 def test_verdicts_are_told_apart(plain: tuple[Mailbox, SmtpTransport], answer: str, result: Result) -> None:
     mailbox, transport = plain

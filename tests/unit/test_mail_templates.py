@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from adapters.mail import templates
 from adapters.mail.composing import TemplateComposer
 from adapters.mail.templates import render
 from domain.errors import FailureCode, InvalidMailError, PermanentError
@@ -18,10 +19,14 @@ from domain.mailings import Mailing, Recipient
 MAILING = UUID("6a1f7a5e-2f5e-4b64-8d0e-3a1c64f3b8a2")
 
 
-def composed(letter: Letter, *, address: str = "anna@example.com", name: str = "", **variables: Any) -> EmailMessage:
+def written(letter: Letter, *, address: str = "anna@example.com", name: str = "", **variables: Any) -> bytes:
     mailing = Mailing(MAILING, UUID(int=1), letter, None, InDoubt.SEND_AGAIN, 1, 0, False)
     recipient = Recipient(7, address, name, variables, 0, False)
-    message = message_from_bytes(TemplateComposer("news@example.com").compose(mailing, recipient, ()), policy=SMTP)
+    return TemplateComposer("news@example.com").compose(mailing, recipient, ())
+
+
+def composed(letter: Letter, **options: Any) -> EmailMessage:
+    message = message_from_bytes(written(letter, **options), policy=SMTP)
     assert isinstance(message, EmailMessage)
     return message
 
@@ -55,7 +60,10 @@ def test_names_in_every_script_survive() -> None:
     assert message.get_content().strip() == "水車"
 
 
-@pytest.mark.parametrize("value", ["x\r\nBcc: c@d.org", "x\nBcc: c@d.org", "x\rBcc: c@d.org", "x\x00", "x" * 600])
+@pytest.mark.parametrize(
+    "value",
+    ["x\r\nBcc: c@d.org", "x\nBcc: c@d.org", "x\rBcc: c@d.org", "x\x00", "x\x85y", "x\u2028y", "x\u2029y", "x" * 600],
+)
 def test_no_variable_breaks_out_of_the_subject(value: str) -> None:
     with pytest.raises(PermanentError, match="one line") as refused:
         composed(Letter(subject="{{ x }}", text="y"), x=value)
@@ -84,6 +92,20 @@ def test_readers_may_unsubscribe_with_one_click() -> None:
 
     assert message["List-Unsubscribe"] == "<https://example.com/u/anna%2Bx%40example.com>"
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+
+
+def test_a_long_address_to_unsubscribe_stays_whole() -> None:
+    url = "https://example.com/u?token=" + "a" * 900
+
+    assert f"\r\nList-Unsubscribe: <{url}>\r\n".encode() in written(Letter("x", "y", unsubscribe_url=url))
+    with pytest.raises(PermanentError, match="unsubscribe_url must become one line"):
+        written(Letter("x", "y", unsubscribe_url=url + "a" * 100))
+
+
+def test_mail_is_written_in_seven_bits() -> None:
+    letter = Letter("Grüße", "Grüße", "<p>Grüße</p>", from_name="Mühle", unsubscribe_url="https://example.com/u")
+
+    assert written(letter, name="Åsa").isascii()
 
 
 def test_by_mail_there_is_no_one_click() -> None:
@@ -116,6 +138,13 @@ def test_by_mail_there_is_no_one_click() -> None:
         "{% for i in x %}{% endfor %}" * 21,
         "{{ missing }}",
         "{{ x / 0 }}",
+        '{{ 1|round(4000000, "floor") }}',
+        "{{ '%9d' is odd }}",
+        "{{ '%9d' is divisibleby 2 }}",
+        "{{ [x, x] }}",
+        "{{ x|truncate(2) }}",
+        '{{ "\\ud800" }}',
+        "{% if x %}" * 120 + "{% endif %}" * 120,
         "{{ x",
     ],
 )
@@ -136,6 +165,41 @@ def test_loops_conditions_and_filters_are_there() -> None:
     orders = [{"title": "wheel", "paid": True, "lines": [1, 2]}, {"title": "mill", "paid": False, "lines": []}]
 
     assert render(source, {"orders": orders}, what="x") == "1. WHEEL paid 1 2;2. MILL;-"
+
+
+def test_numbers_are_rounded_and_told_apart() -> None:
+    source = "{{ x|round(2) }} {{ x|round|int }} {{ 7 is odd }} {{ 9 is divisibleby 3 }}"
+
+    assert render(source, {"x": 12.345}, what="x") == "12.35 12 True True"
+
+
+def test_a_loop_that_leaves_items_out_knows_where_it_is() -> None:
+    source = "{% for i in x if i > 1 %}{{ loop.index }}/{{ loop.length }}{{ '' if loop.last else ', ' }}{% endfor %}"
+
+    assert render(source, {"x": [1, 2, 3]}, what="x") == "1/2, 2/2"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for i in x %}{% endfor %}",
+        "{% for i in x if i == 2 %}{% endfor %}",
+        "{% if x|length == 2 %}{% endif %}",
+        "{{ x }}",
+    ],
+)
+def test_what_takes_too_long_is_stopped(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "CPU_SECONDS", -1)
+
+    with pytest.raises(InvalidMailError, match="takes too long"):
+        render(source, {"x": [1]}, what="the text")
+
+
+def test_filters_upon_filters_are_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "LONGEST_OUTPUT", 1000)
+
+    with pytest.raises(InvalidMailError, match="a filter makes a text longer than"):
+        render("{{ x|urlencode|urlencode|length }}", {"x": "%" * 300}, what="the text")
 
 
 def test_what_becomes_too_long_is_stopped() -> None:

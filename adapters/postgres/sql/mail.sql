@@ -18,7 +18,8 @@ SELECT id, workspace_id, subject, text_body, html_body, variables, from_name, re
 FROM mailings WHERE id = %(id)s AND workspace_id = %(workspace_id)s FOR NO KEY UPDATE
 
 -- name: settle_doubts
--- Send again, or give up, as the mailing says, what an attempt before left between "is handed over" and "is sent".
+-- Send again, or give up, as the mailing says, what an attempt before left between "is handed over" and "is sent". A
+-- mailing that is paused asks no server, so that an outage from before does not go on.
 WITH doubtful AS (
     UPDATE mail_recipients r SET
         state = CASE m.in_doubt WHEN 'send_again' THEN 'pending' ELSE 'unconfirmed' END,
@@ -29,17 +30,20 @@ WITH doubtful AS (
 ), counted AS (
     SELECT count(*) AS doubts, count(*) FILTER (WHERE state = 'unconfirmed') AS unconfirmed FROM doubtful
 ), mailing AS (
-    UPDATE mailings m SET doubts = m.doubts + c.doubts, unconfirmed = m.unconfirmed + c.unconfirmed, is_woken = false
+    UPDATE mailings m SET doubts = m.doubts + c.doubts, unconfirmed = m.unconfirmed + c.unconfirmed, is_woken = false,
+        outage_since = CASE WHEN m.paused_at IS NULL THEN m.outage_since END
     FROM counted c WHERE m.id = %(id)s
 )
 SELECT doubts FROM counted
 
 -- name: ensure_paces
--- Let every scope have a pace, and forget those that nobody has kept for days.
+-- Let every scope have a pace, and forget those that nobody has kept for days. An old one of these scopes becomes young:
+-- nobody else may forget it before its next turn.
 WITH forgotten AS (
     DELETE FROM mail_paces WHERE next_at < now() - interval '2 days' AND scope <> ALL(%(scopes)s)
 )
-INSERT INTO mail_paces (scope, next_at) SELECT unnest(%(scopes)s::uuid[]), now() ON CONFLICT DO NOTHING
+INSERT INTO mail_paces AS p (scope, next_at) SELECT scope, now() FROM unnest(%(scopes)s::uuid[]) AS scope ORDER BY scope
+ON CONFLICT (scope) DO UPDATE SET next_at = excluded.next_at WHERE p.next_at < now() - interval '1 day'
 
 -- name: take_turn
 -- Take the next turn of all scopes together, if it comes within the patience; say how long until then. Whoever asks at
@@ -130,6 +134,10 @@ FROM noted
 -- Note that the mail server is away; return for how long it has been.
 UPDATE mailings SET outage_since = coalesce(outage_since, now()) WHERE id = %(id)s
 RETURNING now() - outage_since AS away
+
+-- name: forget_outage
+-- Let a mailing that is given up wait anew for the server once it is retried.
+UPDATE mailings SET outage_since = NULL WHERE id = %(id)s
 
 -- name: standing
 -- Tell how far a mailing is, and when the next recipient is due.
