@@ -104,7 +104,8 @@ class PostgresDeliveries:
         """See the port."""
         params = _attempt(delivery, answer) | {"error": answer.error, "is_final": is_final, "pause": pause}
         with self._held(lease) as connection:
-            row = connection.execute(_WEBHOOKS["fail_delivery"], params).fetchone()
+            connection.execute(_WEBHOOKS["fail_delivery"], params)
+            row = connection.execute(_WEBHOOKS["failing_for"], {"endpoint_id": delivery.endpoint_id}).fetchone()
         return row[0] if row else timedelta()
 
     def discard(self, delivery: Delivery, reason: str, lease: Lease) -> None:

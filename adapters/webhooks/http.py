@@ -52,7 +52,10 @@ class ForbiddenTargetError(Exception):
 
 def look_up(host: str, port: int) -> Sequence[str]:
     """Return the addresses of a name, as the system's resolver orders them. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # an empty label, or one of more than 63 characters
+        raise OSError("it cannot be the name of a host") from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 

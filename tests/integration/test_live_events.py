@@ -338,3 +338,15 @@ def test_a_place_that_the_log_never_reached_is_a_gap(rails: Rails) -> None:
     a_pending_job(rails, workspace_id=WORKSPACE)
 
     assert PostgresLive(rails.pool).has_gap(10**9)
+
+
+def test_events_that_are_all_gone_are_a_gap(rails: Rails) -> None:
+    first, last = (a_pending_job(rails, workspace_id=WORKSPACE) and newest(rails) for _ in range(2))
+    rails.connection.execute("DELETE FROM job_events")
+
+    assert PostgresLive(rails.pool).has_gap(first)
+    assert not PostgresLive(rails.pool).has_gap(last)
+
+
+def newest(rails: Rails) -> int:
+    return int(rails.column("SELECT max(id) FROM job_events")[0])

@@ -133,6 +133,11 @@ def test_a_name_that_does_not_exist_is_unreachable() -> None:
     assert (answer.result, answer.error) == (Result.UNREACHABLE, "It cannot be reached: Name or service not known")
 
 
+@pytest.mark.parametrize("host", ["hooks..example.com", "a" * 64 + ".example.com"])
+def test_a_name_that_no_host_can_have_is_unreachable(host: str) -> None:
+    assert send(f"http://{host}/").result is Result.UNREACHABLE
+
+
 def test_a_name_server_that_never_answers_is_a_timeout() -> None:
     forever = threading.Event()
 

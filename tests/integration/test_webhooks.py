@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from adapters.bootstrap import Webhooks, make_retention, make_webhooks
+from adapters.postgres.pool import connect
 from adapters.postgres.tenancy import WorkspacePool
 from adapters.postgres.webhooks import DeliveryFilter, PostgresDeliveries
 from adapters.settings import Settings
@@ -36,6 +38,7 @@ from tests.builders import (
     a_workspace,
     must_claim,
 )
+from tests.integration.test_races import meanwhile
 from tests.webhook_receiver import Manner, Receiver, Seen
 
 DISABLE_AFTER = timedelta(days=5)
@@ -360,6 +363,28 @@ def test_an_endpoint_that_fails_for_days_is_disabled(rails: Rails, webhooks: Web
     assert endpoint is not None
     assert endpoint["disabled_reason"] == report.disabled
     assert rails.column("SELECT count(*) FROM job_events WHERE event = 'webhook_disabled'") == [1]
+
+
+def test_a_success_that_comes_meanwhile_keeps_the_endpoint(
+    rails: Rails, webhooks: Webhooks, receiver: Receiver
+) -> None:
+    listen(webhooks, receiver.url)
+    a_succeeded_job(rails, workspace_id=WORKSPACE)
+    rails.connection.execute(
+        "UPDATE webhook_endpoints SET failures = 9, failing_since = now() - %s", [DISABLE_AFTER * 2]
+    )
+    (job_id,) = rails.column("SELECT id FROM jobs WHERE queue = 'webhooks'")
+    lease = must_claim(rails, job_id).lease
+    receiver.then(503)
+
+    with ExitStack() as after:
+        with connect(rails.url) as other, other.transaction():
+            other.execute("UPDATE webhook_endpoints SET failures = 0, failing_since = NULL")
+            attempted = after.enter_context(meanwhile(lambda: attempt(rails, lease)))
+        report = attempted.result()
+
+    assert (report.status, report.disabled) == (503, None)
+    assert rails.row("SELECT failures, disabled_at FROM webhook_endpoints") == {"failures": 1, "disabled_at": None}
 
 
 def test_one_success_makes_an_endpoint_well_again(rails: Rails, webhooks: Webhooks, receiver: Receiver) -> None:
@@ -763,6 +788,20 @@ def test_an_endpoint_is_deleted_while_its_deliveries_are_under_way(rails: Rails,
 
         assert set(results) <= {Result.UNREACHABLE, Result.OBSOLETE, "parked"}
         assert rails.count("webhook_deliveries") == 0
+
+
+def test_a_job_that_ends_while_an_endpoint_is_deleted_ends(rails: Rails, webhooks: Webhooks) -> None:
+    listen(webhooks, "http://127.0.0.1:1/")
+    claim = a_running_job(rails, workspace_id=WORKSPACE)
+
+    with ExitStack() as after:
+        with connect(rails.url) as other, other.transaction():
+            other.execute("DELETE FROM webhook_endpoints")
+            ended = after.enter_context(meanwhile(lambda: rails.ledger.succeed(claim.lease)))
+        assert ended.result()
+
+    assert rails.job(claim.lease.job_id)["state"] == "succeeded"
+    assert rails.count("webhook_deliveries") == 0
 
 
 def _result(report: "Future[DeliveryReport]") -> str:

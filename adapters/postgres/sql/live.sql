@@ -36,8 +36,8 @@ WHERE id > %(after)s AND id <= %(until)s AND workspace_id = %(workspace_id)s
 ORDER BY id LIMIT %(limit)s
 
 -- name: oldest_event
--- Return the lowest id of an event that is still kept, and the highest that was given.
-SELECT (SELECT coalesce(min(id), 0) FROM job_events) AS oldest, (SELECT last_value FROM job_events_id_seq) AS newest
+-- Return the lowest id of an event that is still kept, or the last one where none is, and the highest that was given.
+SELECT coalesce((SELECT min(id) FROM job_events), last_value) AS oldest, last_value AS newest FROM job_events_id_seq
 
 -- name: find_document
 -- Find a document that a workspace has, or had.

@@ -132,7 +132,7 @@ WITH next AS MATERIALIZED (
 SELECT pg_notify('headrace_jobs', queue) FROM called
 
 -- name: fail_delivery
--- Note a failed attempt, once, and leave the endpoint alone for a while; return how long it has been failing.
+-- Note a failed attempt, once, and leave the endpoint alone for a while.
 WITH held AS (  -- the endpoint first, as whoever deletes one does
     SELECT id FROM webhook_endpoints WHERE id = %(endpoint_id)s FOR NO KEY UPDATE
 ), delivery AS (
@@ -141,11 +141,13 @@ WITH held AS (  -- the endpoint first, as whoever deletes one does
         error = %(error)s, attempted_at = now()
     FROM held WHERE d.endpoint_id = held.id AND d.id = %(id)s AND d.attempts = %(attempts)s
     RETURNING endpoint_id
-), endpoint AS (
-    UPDATE webhook_endpoints e SET failures = failures + 1, failing_since = coalesce(failing_since, now()),
-        paused_until = now() + %(pause)s
-    FROM delivery WHERE e.id = delivery.endpoint_id
 )
+UPDATE webhook_endpoints e SET failures = failures + 1, failing_since = coalesce(failing_since, now()),
+    paused_until = now() + %(pause)s
+FROM delivery WHERE e.id = delivery.endpoint_id
+
+-- name: failing_for
+-- Tell how long an endpoint has been failing. `fail_delivery` may have waited for it, and would see it as it was before.
 SELECT coalesce(now() - failing_since, interval '0') AS failing FROM webhook_endpoints WHERE id = %(endpoint_id)s
 
 -- name: discard_delivery
@@ -153,10 +155,11 @@ SELECT coalesce(now() - failing_since, interval '0') AS failing FROM webhook_end
 UPDATE webhook_deliveries SET state = 'discarded', finished_at = now(), error = %(reason)s WHERE id = %(id)s
 
 -- name: disable_failing_endpoint
--- Disable the endpoint of a delivery, unless it is already, and put an event about it into the log.
+-- Disable the endpoint of a delivery, unless it is already or a success came in between, and put an event about it into
+-- the log.
 WITH endpoint AS (
     UPDATE webhook_endpoints SET disabled_at = now(), disabled_reason = %(reason)s
-    WHERE id = %(endpoint_id)s AND disabled_at IS NULL
+    WHERE id = %(endpoint_id)s AND disabled_at IS NULL AND failures > 0
     RETURNING id, workspace_id
 )
 INSERT INTO job_events (job_id, workspace_id, event, data)
