@@ -10,7 +10,7 @@ from adapters.api.problems import Problem, response_of
 MOST_BYTES = 256 * 1024
 
 #: Uploads are streamed and count for themselves (uploads.py).
-_STREAMED = re.compile(r"/documents(/batch|/[^/]+/file)?")
+_STREAMED = re.compile(r"/documents(/batch|/[^/]+/file)?|/media|/tasks/files/process")
 
 #: Two bodies, every character of them escaped; ten thousand recipients with a name and some variables each.
 LARGER = {"/tasks/email/send": 4 * 1024 * 1024, "/tasks/email/bulk": 8 * 1024 * 1024}

@@ -32,7 +32,7 @@ def decode_cursor(cursor: str | None, kinds: Sequence[Any], *filters: object) ->
         if expected != _filter_hash(filters):
             raise ValueError("other filters")
         return tuple(kind(field) for kind, field in zip(kinds, fields, strict=True))
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         detail = "The cursor does not fit: take `next` of an answer to the same request, with the same filters."
         raise Problem(422, "invalid_cursor", detail) from None
 

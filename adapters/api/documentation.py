@@ -21,6 +21,7 @@ DETAILS = {
     409: "The document is being worked on already; wait until it is ready or failed.",
     413: "The request is larger than 209,715,200 bytes.",
     415: "Send the file as multipart/form-data.",
+    416: "The range is not in the file, which has 48,211 bytes.",
     422: "The request is not valid: query/limit: Input should be less than or equal to 200.",
     429: "This key has made too many requests; make them more slowly.",
     500: "The request failed for a reason that is not yours; it was written down.",

@@ -1,7 +1,6 @@
 """Documents: upload, look at, replace, build anew, delete."""
 
 from collections.abc import Iterable
-from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -10,12 +9,12 @@ from uuid import UUID
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
-from starlette.background import BackgroundTask
 
 from adapters.api import models
 from adapters.api.auth import workspace
 from adapters.api.cursors import Cursor, Limit, decode_cursor, encode_cursor
 from adapters.api.documentation import file_body, located, problems
+from adapters.api.downloads import send_blob
 from adapters.api.problems import Problem, body_of, not_found, problem_of, try_again
 from adapters.api.repeats import IdempotencyKey, Remember, Repeatable, respond
 from adapters.bootstrap import WorkspaceRuntime
@@ -131,21 +130,18 @@ def list_chunks(document_id: UUID, here: Readable, cursor: Cursor = None, limit:
     responses={
         200: {"description": "The file as it was uploaded.", "content": {"application/pdf": {}}},
         206: {"description": "A part of it."},
-        416: {"description": "The range is not in the file."},
-        **problems(400, 404),
+        **problems(400, 404, 416),
     },
 )
 def read_file(document_id: UUID, request: Request, here: Readable) -> FileResponse:
     """Return the uploaded file."""
     document = _found(here, document_id)
-    until_sent = ExitStack()
-    path = until_sent.enter_context(request.app.state.runtime.blobs.local_file(document["blob_key"]))
-    return FileResponse(
-        path,
+    return send_blob(
+        request,
+        document["blob_key"],
         media_type="application/pdf",
         filename=document["name"],
         headers={"ETag": f'"{document["sha256"]}"'},
-        background=BackgroundTask(until_sent.close),
     )
 
 

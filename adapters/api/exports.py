@@ -1,19 +1,18 @@
 """Exports and erasures: take a workspace along, or have it forgotten."""
 
 import time
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
 
 from adapters.api import models
 from adapters.api.auth import workspace
 from adapters.api.cursors import Cursor, Limit, decode_cursor, encode_cursor
 from adapters.api.documentation import open_problems, problems
+from adapters.api.downloads import send_blob
 from adapters.api.jobs import BEGUN, put_in
 from adapters.api.models import data
 from adapters.api.problems import Problem, not_found
@@ -91,8 +90,7 @@ def read_export(export_id: UUID, request: Request, here: Here) -> dict[str, Any]
     responses={
         200: {"description": "The file.", "content": {media: {} for media in MEDIA_TYPES.values()}},
         206: {"description": "A part of it."},
-        416: {"description": "The range is not in the file."},
-        **open_problems(400, 403, 404, 422, 500, 503),
+        **open_problems(400, 403, 404, 416, 422, 500, 503),
     },
 )
 def read_export_file(  # noqa: PLR0917 - the framework calls it by name
@@ -109,14 +107,12 @@ def read_export_file(  # noqa: PLR0917 - the framework calls it by name
     is_ours = found is not None and is_signed(bytes(found["secret"]), f"{export_id}/{name}", expires, signature)
     if found is None or not is_ours or expires < time.time():
         raise Problem(403, "link_invalid", "The link is wrong or has expired; GET /exports/{id} makes a new one.")
-    until_sent = ExitStack()
-    path = until_sent.enter_context(request.app.state.runtime.blobs.local_file(found["blob_key"]))
-    return FileResponse(
-        path,
+    return send_blob(
+        request,
+        found["blob_key"],
         media_type=MEDIA_TYPES[found["format"]],
         filename=name.replace("/", "-"),
         headers={"ETag": f'"{bytes(found["sha256"]).hex()}"', "Cache-Control": "private"},
-        background=BackgroundTask(until_sent.close),
     )
 
 

@@ -80,8 +80,8 @@ def put_in(request: Request, here: WorkspaceRuntime, key: str | None, name: str,
             remember(answer)
         return answer
 
-    repeatable = Repeatable(request, here, key)
-    return respond(repeatable.answer_upload(lambda _, remember: enqueue(remember), (), repr(sorted(params.items()))))
+    repeatable, what = Repeatable(request, here, key), repr((name, sorted(params.items())))
+    return respond(repeatable.answer_upload(lambda _, remember: enqueue(remember), (), what))
 
 
 def _put_in_content(name: str, params: Mapping[str, Any], here: WorkspaceRuntime, remember: Remember) -> Answer:

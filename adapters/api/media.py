@@ -1,7 +1,6 @@
 """Media: upload, order pictures, look at them, delete them; and files of any type."""
 
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -10,12 +9,12 @@ from uuid import UUID
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
 
 from adapters.api import models
 from adapters.api.auth import workspace
 from adapters.api.cursors import Cursor, Limit, decode_cursor, encode_cursor
 from adapters.api.documentation import file_body, located, problems
+from adapters.api.downloads import send_blob
 from adapters.api.problems import Problem, not_found, try_again
 from adapters.api.repeats import IdempotencyKey, Remember, Repeatable, respond
 from adapters.bootstrap import WorkspaceRuntime
@@ -121,8 +120,7 @@ def read_media(media_id: UUID, here: Readable) -> dict[str, Any]:
     responses={
         200: {"description": "The picture.", "content": {str(each): {} for each in sorted(IMAGES)}},
         206: {"description": "A part of it."},
-        416: {"description": "The range is not in the file."},
-        **problems(400, 404, 409),
+        **problems(400, 404, 409, 416),
     },
 )
 def read_media_file(media_id: UUID, request: Request, here: Readable) -> FileResponse:
@@ -130,13 +128,11 @@ def read_media_file(media_id: UUID, request: Request, here: Readable) -> FileRes
     media = _found(here, media_id)
     if media["state"] != MediaState.READY or media["blob_key"] is None:
         raise Problem(409, "conflict", f"There is no picture to send: it is {media['state']}, or a document has it.")
-    until_sent = ExitStack()
-    path = until_sent.enter_context(request.app.state.runtime.blobs.local_file(media["blob_key"]))
-    return FileResponse(
-        path,
+    return send_blob(
+        request,
+        media["blob_key"],
         media_type=media["media_type"],
         headers={"ETag": f'"{media["sha256"]}"', "X-Content-Type-Options": "nosniff"},
-        background=BackgroundTask(until_sent.close),
     )
 
 

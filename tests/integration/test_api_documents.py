@@ -319,6 +319,20 @@ def test_the_file_comes_back_as_it_was(api: Api) -> None:
     assert (part.status_code, part.content) == (206, PDF[:5])
 
 
+@pytest.mark.parametrize(
+    ("wanted", "status", "code"),
+    [("bytes=9999-", 416, "range_not_satisfiable"), ("lines=0-4", 400, "malformed_range")],
+)
+def test_a_wrong_range_is_a_problem(api: Api, wanted: str, status: int, code: str) -> None:
+    document_id = api.upload(PDF).json()["document_id"]
+
+    answer = api.get(f"/documents/{document_id}/file", headers={"Range": wanted})
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers.get("Content-Range") == (f"bytes */{len(PDF)}" if status == 416 else None)
+
+
 def test_a_file_that_is_gone_is_said_to_be(api: Api, rails: Rails) -> None:
     document_id = a_ready_document(rails, blob_key=f"{WORKSPACE}/gone")
 

@@ -119,6 +119,14 @@ def test_the_same_request_twice_is_one_export(api: Api, rails: Rails) -> None:
     assert other.json()["code"] == "idempotency_key_reused"
 
 
+def test_the_same_key_for_another_job_is_refused(api: Api) -> None:
+    headers = {"Idempotency-Key": "job-1"}
+    answers = [api.post("/tasks", json={"name": name}, headers=headers) for name in ("cache:warm", "data:export")]
+
+    assert answers[0].status_code == 202
+    assert answers[1].json()["code"] == "idempotency_key_reused"
+
+
 def test_jobs_start_by_their_aliases(api: Api, rails: Rails) -> None:
     note = {"user": "ada", "kind": "a.b", "title": "A", "body": "", "about": "", "dedup_key": ""}
     wanted = {
@@ -179,6 +187,22 @@ def test_what_cannot_be_started_by_name_is_refused(
     answer = api.post("/tasks", json={"name": name, "params": params})
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert rails.count("jobs") == 0
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        r'{"user": "ada", "kind": "a.b", "title": "\u0000", "body": "", "about": "", "dedup_key": ""}',
+        r'{"\ud800": "x"}',
+    ],
+)
+def test_parameters_that_no_text_can_have_are_refused(api: Api, rails: Rails, params: str) -> None:
+    content = f'{{"name": "user:notification", "params": {params}}}'
+
+    answer = api.post("/tasks", content=content, headers={"Content-Type": "application/json"})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert rails.count("jobs") == 0
 
 

@@ -152,6 +152,14 @@ def test_a_file_of_any_type_is_taken(api: Api, rails: Rails) -> None:
     assert rails.job(UUID(answer.json()["task_id"]))["actor"] == "process_file"
 
 
+def test_uploads_may_be_larger_than_other_bodies(rails: Rails, tmp_path: Path, redis_url: str) -> None:
+    with an_api(rails, tmp_path, redis_url) as api:
+        image = api.upload(IMAGE + bytes(300_000), "river.png", path="/media")
+        file = api.upload(b"%PDF-1.7" + bytes(300_000), "river.pdf", path="/tasks/files/process")
+
+    assert (image.status_code, file.status_code) == (201, 202)
+
+
 def test_too_much_waiting_is_refused(api: Api) -> None:
     media_id = upload(api)
     answers = [order(api, media_id=media_id) for _ in range(4)]

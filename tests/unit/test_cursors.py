@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.api.cursors import decode_cursor, encode_cursor
+from adapters.api.cursors import _filter_hash, decode_cursor, encode_cursor
 from adapters.api.problems import Problem
 
 KINDS = (datetime.fromisoformat, UUID)
@@ -41,3 +41,10 @@ def test_noise_is_refused(noise: str) -> None:
 def test_json_that_is_no_cursor_is_refused(content: object) -> None:
     with pytest.raises(Problem):
         decode_cursor(base64.urlsafe_b64encode(json.dumps(content).encode()).decode(), KINDS)
+
+
+def test_a_number_without_end_is_refused() -> None:
+    content = json.dumps([_filter_hash(()), float("inf")])
+
+    with pytest.raises(Problem):
+        decode_cursor(base64.urlsafe_b64encode(content.encode()).decode(), (int,))

@@ -16,7 +16,8 @@ A_NOTIFICATION = "0b6f8a52-7a0e-4c7a-9e2f-0f5a8c1d2e33"
 A_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 #: Every member of a job's parameters is a text or a number.
-Param = Annotated[str, Field(max_length=LONGEST_BODY)] | int
+Param = Annotated[str, Field(max_length=LONGEST_BODY, pattern=r"^[^\x00]*$")] | int
+ParamName = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
 
 
 def _wanted(**members: Any) -> ConfigDict:
@@ -29,7 +30,9 @@ class NewJob(BaseModel):
     model_config = _wanted(name="data:export", params={"format": "parquet"})
 
     name: Annotated[str, Field(max_length=100, description=f"One of {', '.join(ALIASES)}, or what they stand for.")]
-    params: Annotated[dict[str, Param], Field(max_length=20, description="Its parameters but for the workspace.")] = {}
+    params: Annotated[
+        dict[ParamName, Param], Field(max_length=20, description="Its parameters but for the workspace.")
+    ] = {}
 
 
 class NewExport(BaseModel):
