@@ -1,6 +1,7 @@
 """Logs: one handler for structlog and the standard library, JSON in production, colours for people."""
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -39,12 +40,21 @@ def configure_logging(*, log_format: str, log_level: str) -> None:
 
 
 def _is_json(log_format: str) -> bool:
-    is_terminal = sys.__stderr__ is not None and sys.__stderr__.isatty()
-    return log_format == "json" or (log_format == "auto" and not is_terminal)
+    return log_format == "json" or (log_format == "auto" and not _is_terminal())
 
 
 def _renderers(is_json: bool) -> list[Any]:
     strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if is_json:
         return [strip, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [strip, structlog.dev.ConsoleRenderer()]
+    # Its own traceback shows what local variables hold: keys and passwords.
+    plain = structlog.dev.plain_traceback
+    return [strip, structlog.dev.ConsoleRenderer(colors=_has_colours(), exception_formatter=plain)]
+
+
+def _has_colours() -> bool:
+    return _is_terminal() and not os.environ.get("NO_COLOR")
+
+
+def _is_terminal() -> bool:
+    return sys.__stderr__ is not None and sys.__stderr__.isatty()

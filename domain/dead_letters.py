@@ -15,6 +15,9 @@ from domain.ports import Transactions, Unit
 #: States that `retry_job` leaves.
 RETRIABLE = TRANSITIONS["replay"][0]
 
+#: A hundred years: beyond that, what is counted from now may be no point in time.
+LONGEST_AGE = timedelta(weeks=5200)
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGE = re.compile(rf"(\d{{1,6}})([{''.join(_UNITS)}])")
 
@@ -52,7 +55,10 @@ def parse_age(text: str) -> timedelta:
     match = _AGE.fullmatch(text.strip().lower())
     if match is None:
         raise InvalidJobError(f"{text!r:.40} is no age: write 90s, 10m, 2h, 3d or 1w")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    age = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if age > LONGEST_AGE:
+        raise InvalidJobError(f"{text!r:.40} is longer than a hundred years")
+    return age
 
 
 def retry_job(job_id: UUID, *, transactions: Transactions, confirm: Callable[[Verdict], None] = unheard) -> Verdict:

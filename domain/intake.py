@@ -177,7 +177,7 @@ def uploaded_document(
     return Document(
         id=new_id(),
         workspace_id=workspace_id,
-        name=name.replace("\0", "")[:255] or "document.pdf",
+        name=clean_name(name) or "document.pdf",
         state=DocumentState.UPLOADED,
         blob_key=blob_key,
         content_sha256=content_sha256,
@@ -186,6 +186,11 @@ def uploaded_document(
         target_generation=1,
         job_id=new_id(),
     )
+
+
+def clean_name(name: str) -> str:
+    """Return a file's name as it can be kept. File systems have names that are no text."""
+    return name.replace("\0", "").encode("utf-8", "replace").decode()[:255]
 
 
 @contextmanager

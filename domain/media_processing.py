@@ -9,7 +9,7 @@ from domain.crash_points import crash_point
 from domain.errors import FailureCode, PermanentError
 from domain.filetypes import IMAGES, FileType, describe, find_type
 from domain.ids import new_id
-from domain.intake import AT_ONCE, Upload, stored_blob
+from domain.intake import AT_ONCE, Upload, clean_name, stored_blob
 from domain.jobs import Lease
 from domain.media import JOB_OF_KIND, MediaFile, MediaKind, NewMedia, Picture, PictureMaker, Recipe
 from domain.ports import BlobStore, Transactions, Unit
@@ -176,7 +176,7 @@ def stored_media(
         id=new_id(),
         workspace_id=workspace_id,
         kind=kind,
-        name=name.replace("\0", "")[:255] or "file",
+        name=clean_name(name) or "file",
         job_id=new_id() if kind is MediaKind.FILE else None,
         blob_key=blob_key,
         content_sha256=upload.sha256,

@@ -108,13 +108,26 @@ def _counter(data_dir: Path | None, workspace: str) -> Iterator[Counter]:
 def _letter(subject: str, bodies: Bodies, unsubscribe_url: str | None = None) -> Letter:
     text, text_file, html_file = bodies
     if text_file is not None:
-        text = text_file.read_text(encoding="utf-8")
-    html = html_file.read_text(encoding="utf-8") if html_file else None
+        text = _read(text_file)
+    html = _read(html_file) if html_file else None
     return Letter(subject=subject, text=text, html=html, unsubscribe_url=unsubscribe_url)
 
 
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidMailError(f"the file {path.name} cannot be read: {error}") from None
+
+
+def _read(path: Path) -> str:
+    with _readable(path):
+        return path.read_text(encoding="utf-8")
+
+
 def _read_recipients(path: Path) -> Iterator[NewRecipient]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with _readable(path), path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         if "address" not in (rows.fieldnames or ()):
             raise InvalidMailError(f"{path.name} has no column `address` in its first line")

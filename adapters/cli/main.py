@@ -4,11 +4,13 @@ import errno
 import os
 import sys
 from importlib.util import find_spec
+from io import TextIOWrapper
 
 from domain.errors import (
     FailureCode,
     HeadraceError,
     InvalidJobError,
+    InvalidMailError,
     InvalidWebhookError,
     SchemaError,
     SettingsError,
@@ -26,6 +28,7 @@ EXIT_CODES = {
     SchemaError: WRONG_CONFIGURATION,
     InvalidJobError: WRONG_USAGE,
     InvalidWebhookError: WRONG_USAGE,
+    InvalidMailError: WRONG_USAGE,
 }
 
 ADVICE = {
@@ -47,6 +50,8 @@ def main() -> None:
     missing = [name for name in ("typer", "rich") if find_spec(name) is None]
     if missing:
         sys.exit(f"The command line needs {' and '.join(missing)}: pip install 'headrace[cli]'")
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files need not be text; JSON escapes them just so
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_run())
 
 
@@ -56,10 +61,11 @@ def _run() -> int:
     except BrokenPipeError:  # `| head` has seen enough
         return _silenced()
     except OSError as error:
-        if error.errno not in REFUSALS:
+        advice = REFUSALS.get(error.errno or 0, "")
+        if not advice and error.filename is None:  # a bug, not a file that cannot be read or written
             raise
         where = f": {error.filename}" if error.filename else ""
-        sys.stderr.write(f"{error.strerror}{where}. {REFUSALS[error.errno]}\n")
+        sys.stderr.write(f"{error.strerror}{where}. {advice}".rstrip() + "\n")
         return _silenced()
 
 

@@ -3,6 +3,7 @@
 import hmac
 import json
 import os
+import socket
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import PackageNotFoundError, version
@@ -85,9 +86,16 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class _Server6(ThreadingHTTPServer):
+    """A server at an IPv6 address."""
+
+    address_family = socket.AF_INET6
+
+
 def open_server(settings: Settings, folder: Path) -> ThreadingHTTPServer:
     """Bind the port. Raises OSError when it is taken."""
-    server = ThreadingHTTPServer((settings.metrics_host, settings.metrics_port), partial(Handler, settings, folder))
+    kind = _Server6 if ":" in settings.metrics_host else ThreadingHTTPServer
+    server = kind((settings.metrics_host, settings.metrics_port), partial(Handler, settings, folder))
     server.daemon_threads = True
     return server
 

@@ -17,6 +17,7 @@ EXCEPTIONS = {
     "middleware/metrics.py": "writes PROMETHEUS_MULTIPROC_DIR: prometheus_client can be told no other way",
     "adapters/exporter/server.py": "writes PROMETHEUS_MULTIPROC_DIR: prometheus_client can be told no other way",
     "adapters/embeddings/local.py": "writes TOKENIZERS_PARALLELISM: tokenizers can be told no other way",
+    "adapters/logs.py": "NO_COLOR is a user's word to every program, not a setting of ours",
     "adapters/embedded/folders.py": "XDG_DATA_HOME is the platform's word for where a user's data lives, not a setting",
 }
 

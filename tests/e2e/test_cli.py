@@ -365,13 +365,36 @@ def test_an_unknown_id_is_one_sentence(up: Up, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [("status", "abc"), ("search", " "), ("search", "mill", "--workspace", "nix"), ("delete", "1")]
+    "command",
+    [
+        ("status", "abc"),
+        ("search", " "),
+        ("search", "mill", "--workspace", "nix"),
+        ("delete", "1"),
+        ("mail", "suppress", "nobody"),
+    ],
 )
 def test_wrong_usage_is_one_sentence_and_exit_code_2(up: Up, command: tuple[str, ...]) -> None:
     done = up.run(*command)
 
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_recipients_that_are_not_utf_8_are_wrong_usage(up: Up, tmp_path: Path) -> None:
+    (tmp_path / "readers.csv").write_bytes("address,name\nasa@example.com,Åsa\n".encode("latin-1"))
+
+    done = up.run("mail", "bulk", str(tmp_path / "readers.csv"), "--subject", "x", "--text-file", __file__)
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "readers.csv" in done.stderr
+
+
+def test_a_file_whose_name_is_no_text_is_taken(up: Up, pdf: Path) -> None:
+    odd = pdf.with_name(os.fsdecode(b"M\xfchle.pdf"))
+    pdf.rename(odd)
+
+    assert up.json("ingest", str(odd), "--wait")["state"] == "ready"
 
 
 def test_nothing_to_do_is_said(up: Up) -> None:

@@ -104,12 +104,14 @@ def test_the_command_line_orders_pictures_and_gets_them(module_site: Site, tmp_p
         with Image.open(result) as image:
             pictures.append((image.format, image.size))
     missing = run("media", "thumbnail", str(uuid4()), **variables)
+    nowhere = run("media", "get", picture, str(tmp_path / "none/result"), **variables)
 
     assert states == ["succeeded"] * 4
     assert pictures[0] == ("WEBP", (10, 20))
     assert (pictures[1][0], pictures[1][1][1]) == ("PNG", 100)
     assert pictures[2:] == [("JPEG", (32, 64)), ("AVIF", (64, 32))]
     assert (missing.returncode, "no picture that is ready" in missing.stderr) == (1, True)
+    assert (nowhere.returncode, len(nowhere.stderr.splitlines())) == (1, 1)
     assert run("media", "process", picture, "nonsense", **variables).returncode != 0
 
 

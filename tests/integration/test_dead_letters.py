@@ -405,3 +405,8 @@ def test_ages_are_read(text: str, age: timedelta) -> None:
 def test_what_is_no_age_is_refused_with_examples(text: str) -> None:
     with pytest.raises(InvalidJobError, match="10m"):
         parse_age(text)
+
+
+def test_an_age_beyond_a_hundred_years_is_refused() -> None:
+    with pytest.raises(InvalidJobError, match="hundred years"):
+        parse_age("999999w")

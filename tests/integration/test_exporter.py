@@ -1,5 +1,6 @@
 """What the exporter answers, over HTTP, in this process."""
 
+import errno
 import json
 import os
 import shutil
@@ -67,6 +68,16 @@ def serve(tmp_path: Path) -> Iterator:
     yield start
     for exporter in opened:
         exporter.close()
+
+
+def test_an_ipv6_address_is_served(tmp_path: Path) -> None:
+    try:
+        server = open_server(settings(metrics_host="::1", **NOWHERE), tmp_path)
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            pytest.skip("this machine has no IPv6")
+        raise
+    server.server_close()
 
 
 # Who may read

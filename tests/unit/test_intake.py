@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from domain.errors import FailureCode, PermanentError
-from domain.intake import MAGIC_WINDOW, Upload
+from domain.intake import MAGIC_WINDOW, Upload, clean_name
 
 PDF = b"%PDF-1.7\n"
 
@@ -68,3 +68,8 @@ def test_one_byte_more_is_refused_in_a_sentence() -> None:
         read(PDF, b"x" * 992, max_bytes=1000)
 
     assert caught.value.code is FailureCode.TOO_LARGE
+
+
+def test_a_name_that_is_no_text_becomes_one() -> None:
+    assert clean_name("M\udcfchle\0.pdf") == "M?hle.pdf"
+    assert len(clean_name("a" * 400)) == 255
