@@ -390,13 +390,6 @@ def test_recipients_that_are_not_utf_8_are_wrong_usage(up: Up, tmp_path: Path) -
     assert "readers.csv" in done.stderr
 
 
-def test_a_file_whose_name_is_no_text_is_taken(up: Up, pdf: Path) -> None:
-    odd = pdf.with_name(os.fsdecode(b"M\xfchle.pdf"))
-    pdf.rename(odd)
-
-    assert up.json("ingest", str(odd), "--wait")["state"] == "ready"
-
-
 def test_nothing_to_do_is_said(up: Up) -> None:
     assert up.json("migrate") == {"applied": []}
     assert up.run("migrate").stdout == "The database is up to date.\n"
