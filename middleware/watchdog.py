@@ -72,7 +72,7 @@ class Watchdog(Thread):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _show_beacon(self) -> None:
-        with suppress(FileNotFoundError):  # the exporter removes the folder with the master
+        with suppress(OSError):  # the exporter removes the folder with the master; a full disk must not end this thread
             self._beacon.touch()
 
     def _exit_when_a_thread_died(self) -> None:

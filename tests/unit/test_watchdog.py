@@ -1,5 +1,6 @@
 """The beacon of a worker process goes out when a thread makes no progress."""
 
+import errno
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
@@ -29,6 +30,15 @@ def test_a_stuck_thread_puts_the_beacon_out(tmp_path: Path, stuck: dict[str, flo
     a_watchdog(tmp_path, **stuck).look()
 
     assert not (tmp_path / "alive-1").exists()
+
+
+def test_a_beacon_that_cannot_be_written_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(Path, "touch", full)
+
+    a_watchdog(tmp_path).look()
 
 
 def test_a_consumer_between_two_connections_is_not_stuck(tmp_path: Path) -> None:
