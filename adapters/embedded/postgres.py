@@ -188,14 +188,18 @@ def _initialise(folder: DataFolder, binaries: PostgresBinaries, kept_open: Seque
     locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if binaries.major >= 17 else []
     command = [binaries.program("initdb"), "-D", str(new), "-U", SUPERUSER, "-E", "UTF8", "--locale=C", *locale]
     with folder.log("initdb") as log:
-        code = LeashedProcess(
+        initdb = LeashedProcess(
             [*command, "--auth-local=peer", "--auth-host=reject", "--no-instructions"],
             output=log,
             account=folder.account,
             environment=MINIMAL_ENVIRONMENT,
             folder=folder.root,
             keep_open=kept_open,
-        ).wait()
+        )
+    try:
+        code = initdb.wait()
+    finally:
+        initdb.stop()  # who is interrupted here may remove the folder next
     if code:
         raise EmbeddedError(f"initdb failed with code {code}. Its last words:\n{folder.log_end('initdb')}")
     if folder.postgres.exists():

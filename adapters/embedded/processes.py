@@ -47,14 +47,18 @@ class LeashedProcess:
             pass_fds=keep_open,
             start_new_session=True,  # a Ctrl-C at the terminal is the owner's business; it stops us in order
         )
-        self.pid = self._read_pid(command[0])
+        try:
+            self.pid = self._read_pid(command[0])
+        except BaseException:  # an interrupt, too: nobody would know of it any more
+            self.ask_to_stop()
+            self._leash.wait()
+            raise
 
     def _read_pid(self, program: str) -> int:
         assert self._leash.stdout is not None  # noqa: S101
         with self._leash.stdout as answer:
             line = answer.readline()
         if not line:
-            self._leash.wait()
             raise EmbeddedError(f"{program} could not be started; its log says why")
         return int(line)
 

@@ -48,7 +48,7 @@ def kill_every_family(site: Site) -> None:
         load.order()
         wait_for_prey(load, unmet)
         starts = len(site.master.starts)
-        with site.blow(cut_attempts=PROCESSES * THREADS):
+        with site.blow(cut_attempts=PROCESSES * THREADS, lasts=True):
             site.master.kill_worker()
             met |= load.families_in("running")
         kills += 1

@@ -215,15 +215,6 @@ def test_a_missing_database_stops_the_start(site: Site) -> None:
     assert "hush" not in said
 
 
-def test_a_folder_that_cannot_be_made_stops_the_start(site: Site, tmp_path: Path) -> None:
-    (tmp_path / f"headrace-{os.getuid()}").write_text("in the way of metrics and beacons")
-
-    code, said = start(site.environment | {"TMPDIR": str(tmp_path)})
-
-    assert code == 69
-    assert "worker_cannot_start" in said
-
-
 def test_an_error_that_nobody_thought_of_stops_the_start_with_its_traceback(
     site: Site, database: psycopg.Connection, database_url: str
 ) -> None:
