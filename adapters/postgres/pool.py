@@ -58,15 +58,19 @@ def connect(database_url: str) -> Connection:
     return psycopg.connect(database_url, **connection_options(database_url))
 
 
-def check_connection(connection: Connection) -> None:
-    """Notice without a round trip that the server has hung up, as after a restart. Raises psycopg.OperationalError.
+def is_alive(connection: Connection) -> bool:
+    """Notice without a round trip that the server has hung up, as after a restart.
 
     An idle connection has nothing to say: what can be read from it is its end, or a word on the way to it.
     """
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     if poll.poll(0):
-        ConnectionPool.check_connection(connection)
+        try:
+            ConnectionPool.check_connection(connection)
+        except psycopg.OperationalError:
+            return False
+    return True
 
 
 def open_pool(
@@ -82,7 +86,6 @@ def open_pool(
         min_size=min_size,
         max_size=size,
         configure=register_vector,
-        check=check_connection,
         timeout=patience_seconds,
         reconnect_timeout=5,  # the default of 300 s backs off to minutes and answers 25 s late after an outage
         name="headrace",
@@ -106,9 +109,18 @@ class LazyPool:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Lend a connection. Raises TransientError when the database is not available."""
-        with translated(), self._open().connection() as connection:
-            yield connection
+        """Lend a connection. Raises TransientError when the database is not available.
+
+        Those that have died while they lay in the pool are put back, and replaced. The pool's own `check` would sleep
+        after each of them, twice as long every time: half a minute, with good ones behind them.
+        """
+        with translated():
+            for dead in range(self._size + 1):
+                with self._open().connection() as connection:
+                    if dead < self._size and not is_alive(connection):
+                        continue
+                    yield connection
+                    return
 
     def stats(self) -> dict[str, int]:
         """Return psycopg_pool's statistics; empty before first use."""

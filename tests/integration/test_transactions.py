@@ -1,12 +1,12 @@
 """A unit of work commits whole or not at all, and only for the attempt that holds the lease."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from time import sleep
 
 import pytest
 
-from adapters.postgres.pool import connect
+from adapters.postgres.pool import LazyPool, connect
 from domain.documents import Document
 from domain.errors import JobCancelledError, LeaseLostError, TransientError
 from tests.builders import (
@@ -175,3 +175,16 @@ def test_a_document_of_another_workspace_is_not_there(rails: Rails) -> None:
 
     with rails.transaction(held.lease) as unit:
         assert unit.documents.start_extraction(held.id, elsewhere, held.lease.job_id) is None
+
+
+def test_connections_that_died_in_the_pool_are_passed_over_at_once(database_url: str) -> None:
+    pool = LazyPool(database_url, size=4, patience_seconds=3)
+    with closing(pool), closing(connect(database_url)) as killer:
+        with ExitStack() as stack:
+            lent = [stack.enter_context(pool.connection()) for _ in range(4)]
+            dying = [connection.info.backend_pid for connection in lent]
+        for pid in dying:
+            killer.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+        with pool.connection() as connection:
+            assert connection.info.backend_pid not in dying
