@@ -48,13 +48,13 @@ def _reserve_room(folder: Path) -> None:
 def _keep(folder: Path, stop: Event) -> None:
     while not stop.is_set():
         try:
-            code = None if is_locked(folder) else _wait(_start(folder), stop)
+            has_failed = not is_locked(folder) and bool(_wait(_start(folder), stop))
         except FileNotFoundError:
             return  # the folder went with the master
         except OSError as error:  # no room for the lock's file, no more processes: in a while perhaps
             sys.stderr.write(f"The metrics exporter cannot start: {error}. Tried again in {BACKOFF_SECONDS:.0f} s.\n")
-            code = error.errno
-        stop.wait(BACKOFF_SECONDS if code else CHECK_SECONDS)
+            has_failed = True
+        stop.wait(BACKOFF_SECONDS if has_failed else CHECK_SECONDS)
 
 
 def _start(folder: Path) -> subprocess.Popen[bytes]:
